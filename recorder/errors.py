@@ -1,0 +1,45 @@
+"""What can go wrong, by what the caller can do about it."""
+
+
+class RecorderError(Exception):
+    """Base of everything that this package raises on purpose."""
+
+
+class RecordingFailed(RecorderError):
+    """A recording can take no more; a strict session ends here. The message says why."""
+
+
+class KeyUnavailable(RecorderError):
+    """The key provider cannot be reached now; the same call may work later."""
+
+
+class KeyRefused(RecorderError):
+    """The key provider says no for good: unknown key, another encryption context, or a damaged wrapped key."""
+
+
+class StoreUnavailable(RecorderError):
+    """The object store cannot be reached or has no room now; the same call may work later."""
+
+
+class ObjectConflict(RecorderError):
+    """The name is taken by an object with other content. Nothing was written."""
+
+
+class ObjectMissing(RecorderError):
+    """There is no object of that name."""
+
+
+class ChecksumMismatch(RecorderError):
+    """What arrived is not what was announced. Nothing was kept."""
+
+
+class RefusedName(RecorderError):
+    """The object name would leave the store or is not of the permitted form."""
+
+
+class DamagedRecording(RecorderError):
+    """Bytes that are not what the format says they must be; the message names the place."""
+
+
+class DamagedManifest(DamagedRecording):
+    """A manifest that does not parse, or whose signature does not hold."""

@@ -1,0 +1,210 @@
+"""The values of a recording: who was recorded, what happened, what was stored."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import IntEnum, StrEnum
+
+from recorder.errors import RecorderError
+
+FIRST_EPOCH = 1
+GENESIS = bytes(32)
+"""What the first segment of an epoch names as the hash of the segment before it."""
+
+_SCOPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_SESSION = re.compile(r"s-[0-9a-f]{20}")
+
+
+class Kind(IntEnum):
+    """What an event says. The numbers are part of the format and never change their meaning."""
+
+    OUTPUT = 1
+    STDERR = 2
+    INPUT = 3
+    INPUT_CONTENT = 4
+    RESIZE = 5
+    SIGNAL = 6
+    EOF = 7
+    NOTICE = 8
+    EXIT = 9
+    GAP = 10
+    END = 11
+
+
+class Stream(IntEnum):
+    """Which direction came to its end; the payload of an EOF event."""
+
+    OUTPUT = 1
+    STDERR = 2
+    INPUT = 3
+
+
+class Durability(StrEnum):
+    """What `Recording.durable` waits for: the kernel has the bytes, or the disk has them."""
+
+    PROCESS = "process"
+    SYNC = "sync"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """Who is recorded, where, and under which request; `kind` is shell, exec or rdp."""
+
+    session_id: str
+    request_id: str
+    user: str
+    node: str
+    account: str = "default"
+    region: str = "default"
+    login: str = ""
+    kind: str = "shell"
+    command: str = ""
+    terminal: str = "xterm-256color"
+    columns: int = 80
+    rows: int = 24
+    record_input_content: bool = False
+
+    def __post_init__(self) -> None:
+        if not _SESSION.fullmatch(self.session_id):
+            raise RecorderError(f"not a session id: {self.session_id!r}; expected s- and 20 hex digits")
+        for name, value in (("account", self.account), ("region", self.region)):
+            if not _SCOPE.fullmatch(value):
+                raise RecorderError(f"not a name for an {name}: {value!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened `time_us` microseconds after the session's start.
+
+    `offset` is the position of the payload's first byte in its own direction (output, stderr, input) and 0
+    for the other kinds. What the payload holds for each kind is told in docs/recording-format.md.
+    """
+
+    kind: Kind
+    time_us: int
+    offset: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentEntry:
+    """One stored segment, as the manifest lists it.
+
+    `size` and `sha256` are those of the stored object, header and ciphertext; `raw_size` counts its events'
+    bytes before compression. `columns` and `rows` are the terminal's size where the segment begins.
+    """
+
+    sequence: int
+    size: int
+    sha256: str
+    raw_size: int
+    events: int
+    first_us: int
+    last_us: int
+    columns: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """What one writer wrote: its wrapped data keys and its chain of segments, in order.
+
+    `wrapped_input_key` is None where the content of input was not recorded. `head` is the hash of the last
+    segment, or of nothing (64 zeros) where there is none.
+    """
+
+    epoch: int
+    key_provider: str
+    wrapped_key: bytes
+    wrapped_input_key: bytes | None
+    segments: tuple[SegmentEntry, ...]
+    head: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A stretch of which something is or may be missing; `lost_bytes` is 0 where nobody can know."""
+
+    time_us: int
+    lost_bytes: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What closes a recording. `session.columns` and `.rows` are the terminal's size at the start.
+
+    `recovered` says that the writer died and another process finished the recording from its spool.
+    """
+
+    session: SessionInfo
+    started_at: datetime
+    ended_at: datetime
+    ended: str
+    recovered: bool
+    epochs: tuple[Epoch, ...]
+    bytes_out: int
+    bytes_stderr: int
+    bytes_in: int
+    gaps: tuple[Gap, ...]
+    exit_status: int | None
+
+    @property
+    def prefix(self) -> str:
+        """The folder of this recording in the object store, ending in a slash."""
+        return prefix_of(self.session, self.started_at)
+
+    @property
+    def events(self) -> int:
+        return sum(segment.events for epoch in self.epochs for segment in epoch.segments)
+
+    @property
+    def duration_us(self) -> int:
+        return max((s.last_us for epoch in self.epochs for s in epoch.segments), default=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A spool that could not be finished: moved aside, with its reason, for a person to look at."""
+
+    session_id: str
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What a look at the spools of dead writers came to. `waiting` are tried again: a key provider or an object
+    store could not be reached."""
+
+    finished: tuple[Manifest, ...]
+    quarantined: tuple[Quarantined, ...]
+    waiting: tuple[str, ...]
+
+
+def prefix_of(session: SessionInfo, started_at: datetime) -> str:
+    """`<account>/<region>/<yyyy>/<mm>/<dd>/<session id>/`, the day in UTC."""
+    day = started_at.astimezone(UTC).strftime("%Y/%m/%d")
+    return f"{session.account}/{session.region}/{day}/{session.session_id}/"
+
+
+def segment_name(prefix: str, epoch: int, sequence: int) -> str:
+    """Object name of a segment below the recording's `prefix`."""
+    return f"{prefix}{epoch:04d}-{sequence:06d}.seg"
+
+
+def manifest_name(prefix: str, epoch: int = FIRST_EPOCH) -> str:
+    """Object name of the manifest that the writer of `epoch` left."""
+    return f"{prefix}manifest-{epoch:04d}.json"
+
+
+def encryption_context(session: SessionInfo) -> dict[str, str]:
+    """What the data keys are bound to. Build it from the authorized database row, never from the manifest."""
+    return {
+        "account": session.account,
+        "region": session.region,
+        "request": session.request_id,
+        "session": session.session_id,
+    }

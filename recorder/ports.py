@@ -1,0 +1,113 @@
+"""What the recorder needs from outside: keys, a signature, a place for objects, somebody to tell."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from recorder.model import Manifest, Quarantined
+
+Clock = Callable[[], datetime]
+"""Now, as an aware UTC datetime."""
+
+Ticks = Callable[[], int]
+"""Nanoseconds of a clock that never goes back; only differences mean anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataKey:
+    """A fresh data key: 32 bytes in the clear for this process, and the form that may be stored."""
+
+    plaintext: bytes = field(repr=False)
+    wrapped: bytes
+
+
+class KeyProvider(Protocol):
+    """Wraps data keys. A wrapped key opens only under the context that it was made with."""
+
+    @property
+    def name(self) -> str:
+        """Which provider this is (`local-file`, `aws-kms`), kept in the manifest beside the wrapped key."""
+
+    async def generate_data_key(self, context: Mapping[str, str]) -> DataKey:
+        """A new 32-byte key, wrapped by the newest key-encryption key.
+
+        Raises KeyUnavailable (later may work) or KeyRefused (never will).
+        """
+
+    async def unwrap(self, wrapped: bytes, context: Mapping[str, str]) -> bytes:
+        """The 32 bytes behind `wrapped`. Raises KeyUnavailable or KeyRefused (other context, unknown key, damage)."""
+
+
+class ManifestSigner(Protocol):
+    """Signs manifests with Ed25519."""
+
+    @property
+    def key_id(self) -> str:
+        """Which key signs: the first 16 hex digits of the SHA-256 of the raw public key."""
+
+    @property
+    def public_key(self) -> bytes:
+        """The raw 32-byte Ed25519 public key."""
+
+    async def sign(self, message: bytes) -> bytes:
+        """The 64-byte signature. Raises KeyUnavailable or KeyRefused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The store has the object. `created` is False where an identical object was there already."""
+
+    name: str
+    size: int
+    sha256: str
+    created: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """One object as a listing shows it; `size` in bytes."""
+
+    name: str
+    size: int
+
+
+class ObjectStore(Protocol):
+    """Keeps objects under names like `a/b/c.seg`: segments of letters, digits and `._-`, none starting with a dot.
+
+    Everything raises StoreUnavailable where a later try may work, and RefusedName for a name of another form.
+    """
+
+    async def put_if_absent(self, name: str, data: bytes, sha256: str) -> Receipt:
+        """Store `data` durably unless the name is taken; all or nothing.
+
+        `sha256` is the hex digest that the stored object must have. An identical object under the name is a
+        success. Raises ObjectConflict (taken by other content) or ChecksumMismatch (`data` is not what `sha256` says).
+        """
+
+    async def get(self, name: str) -> bytes:
+        """The whole object. Raises ObjectMissing."""
+
+    async def get_range(self, name: str, start: int, length: int) -> bytes:
+        """Up to `length` bytes from `start`; fewer, or none, beyond the end. Raises ObjectMissing."""
+
+    def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
+        """Objects whose names start with `prefix`, in order of name."""
+
+    async def delete(self, name: str) -> None:
+        """Remove the object; a name that is not there is no error."""
+
+
+class RecordingObserver(Protocol):
+    """Hears how recordings end, at least once each, before the spool is freed. What it raises means: tell me again."""
+
+    async def finished(self, manifest: Manifest) -> None:
+        """The manifest is signed and stored; everything of the session is in the object store."""
+
+    async def quarantined(self, spool: Quarantined) -> None:
+        """A spool could not be finished and was moved aside."""
+
+    async def waiting(self, session_id: str, reason: str) -> None:
+        """An upload or a key is waiting for something outside; it is tried again."""
