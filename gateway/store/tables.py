@@ -1,0 +1,299 @@
+"""Every table, in one place: what the gateway knows and must not lose."""
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+from gateway.store.database import UtcDateTime
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite numbers rows by itself only in a column of exactly this type.
+_Sequence = BigInteger().with_variant(Integer, "sqlite")
+
+# The directory (R31). A removed user stays, so that the id is never used again and history keeps its names.
+users = Table(
+    "users",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("issuer", String(255), nullable=False),
+    Column("subject", String(255), nullable=False),
+    Column("display_name", String(128), nullable=False, default=""),
+    Column("attributes", JSON, nullable=False, default=dict),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("last_sign_in_at", UtcDateTime),
+    Column("membership_checked_at", UtcDateTime, nullable=False),
+    Column("removed_at", UtcDateTime),
+    Column("locked_at", UtcDateTime),
+    Column("locked_by", String(64)),
+    Column("lock_reason", String(256)),
+    UniqueConstraint("issuer", "subject"),
+)
+
+memberships = Table(
+    "memberships",
+    metadata,
+    Column("group_id", String(64), primary_key=True),
+    Column("user_id", ForeignKey("users.id"), primary_key=True),
+    Index(None, "user_id"),
+)
+
+passwords = Table(
+    "passwords",
+    metadata,
+    Column("user_id", ForeignKey("users.id"), primary_key=True),
+    Column("hash", String(255), nullable=False),
+    Column("must_change", Boolean, nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),
+)
+
+# Failures to sign in, by user and by source address, so that guessing gets slower wherever it comes from.
+sign_in_failures = Table(
+    "sign_in_failures",
+    metadata,
+    Column("key", String(128), primary_key=True),
+    Column("failures", Integer, nullable=False),
+    Column("last_at", UtcDateTime, nullable=False),
+    Column("blocked_until", UtcDateTime),
+)
+
+administrator_codes = Table(
+    "administrator_codes",
+    metadata,
+    Column("hash", String(64), primary_key=True),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Column("used_at", UtcDateTime),
+)
+
+role_grants = Table(
+    "role_grants",
+    metadata,
+    Column("holder_type", String(8), primary_key=True),  # user | group
+    Column("holder_id", String(64), primary_key=True),
+    Column("role", String(32), primary_key=True),
+    Column("account", String(64), primary_key=True),  # or *
+    Column("region", String(64), primary_key=True),  # or *
+    Column("policy_kinds", JSON, nullable=False, default=list),
+)
+
+# Where just-in-time access is enabled (R4).
+targets = Table(
+    "targets",
+    metadata,
+    Column("account", String(64), primary_key=True),
+    Column("region", String(64), primary_key=True),
+    Column("organizational_unit", String(64), nullable=False, default=""),
+    Column("enabled", Boolean, nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),
+    Column("changed_by", String(64), nullable=False),
+)
+
+preferences = Table(
+    "preferences",
+    metadata,
+    Column("account", String(64), primary_key=True),
+    Column("region", String(64), primary_key=True),
+    Column("document", JSON, nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),
+    Column("changed_by", String(64), nullable=False),
+)
+
+# A removed node stays: its id is never used again (R33), and requests and recordings keep pointing at it.
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("id", String(20), primary_key=True),
+    Column("name", String(128), nullable=False),
+    Column("account", String(64), nullable=False),
+    Column("region", String(64), nullable=False),
+    Column("tags", JSON, nullable=False, default=dict),
+    Column("connector", String(16), nullable=False),
+    Column("endpoint", JSON, nullable=False),
+    Column("properties", JSON, nullable=False, default=dict),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("last_seen_at", UtcDateTime),
+    Column("removed_at", UtcDateTime),
+    Column("locked_at", UtcDateTime),
+    Column("locked_by", String(64)),
+    Column("lock_reason", String(256)),
+    Column("revision", Integer, nullable=False),
+    Index(
+        "uq_nodes_live_name",
+        "account",
+        "region",
+        "name",
+        unique=True,
+        sqlite_where=text("removed_at IS NULL"),
+        postgresql_where=text("removed_at IS NULL"),
+    ),
+)
+
+# The newest version of each policy. The deny policy has account and region *. Versions go on after a deletion,
+# so that a pinned version (R21) never means two texts.
+policies = Table(
+    "policies",
+    metadata,
+    Column("kind", String(8), primary_key=True),
+    Column("account", String(64), primary_key=True),
+    Column("region", String(64), primary_key=True),
+    Column("name", String(128), primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("deleted_at", UtcDateTime),
+)
+
+policy_versions = Table(
+    "policy_versions",
+    metadata,
+    Column("kind", String(8), primary_key=True),
+    Column("account", String(64), primary_key=True),
+    Column("region", String(64), primary_key=True),
+    Column("name", String(128), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("text", Text, nullable=False),
+    Column("description", Text, nullable=False, default=""),
+    Column("author_id", String(64), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+# `state` is the request as the approvals core knows it; the columns beside it are what queries ask for.
+access_requests = Table(
+    "access_requests",
+    metadata,
+    Column("id", String(15), primary_key=True),
+    Column("account", String(64), nullable=False),
+    Column("region", String(64), nullable=False),
+    Column("requester_id", ForeignKey("users.id"), nullable=False),
+    Column("node_id", ForeignKey("nodes.id"), nullable=False),
+    Column("node_name", String(128), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("auto_approved", Boolean, nullable=False),
+    Column("state", JSON, nullable=False),
+    Column("explanation", JSON, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),
+    # When a worker must look at it next; null once nothing can happen by itself.
+    Column("next_deadline", UtcDateTime),
+    Column("revision", Integer, nullable=False),
+    Column("idempotency_key", String(64)),
+    UniqueConstraint("requester_id", "idempotency_key"),
+    Index(None, "status", "next_deadline"),
+    Index(None, "account", "region", "created_at"),
+    Index(None, "requester_id", "created_at"),
+    Index(None, "node_id", "status"),
+)
+
+# Who may decide at which level, so that "requests for me" is a query.
+access_request_approvers = Table(
+    "access_request_approvers",
+    metadata,
+    Column("request_id", ForeignKey("access_requests.id", ondelete="CASCADE"), primary_key=True),
+    Column("level", Integer, primary_key=True),
+    Column("approver_type", String(8), primary_key=True),
+    Column("approver_id", String(128), primary_key=True),
+    Index(None, "approver_type", "approver_id"),
+)
+
+# Only the hash of a token is kept (R24).
+access_tokens = Table(
+    "access_tokens",
+    metadata,
+    Column("hash", String(64), primary_key=True),
+    Column("request_id", ForeignKey("access_requests.id", ondelete="CASCADE"), nullable=False),
+    Column("user_id", String(64), nullable=False),
+    Column("node_id", String(20), nullable=False),
+    Column("key_hash", String(64), nullable=False),  # SHA-256 of the client key's SubjectPublicKeyInfo, hex
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Column("revoked_at", UtcDateTime),
+    Index(None, "request_id"),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", String(22), primary_key=True),
+    Column("request_id", String(15), nullable=False),
+    Column("account", String(64), nullable=False),
+    Column("region", String(64), nullable=False),
+    Column("user_id", String(64), nullable=False),
+    Column("node_id", String(20), nullable=False),
+    Column("node_name", String(128), nullable=False),
+    Column("login", String(32), nullable=False),
+    Column("kind", String(8), nullable=False),  # shell | exec
+    Column("command", Text, nullable=False, default=""),
+    Column("source_address", String(64), nullable=False),
+    Column("replica", String(64), nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("ends_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),
+    Column("end", String(24)),
+    Column("end_message", String(512)),
+    # An administrator's wish to end it, for whichever replica holds it.
+    Column("terminated_by", String(64)),
+    Column("terminate_reason", String(256)),
+    Index(None, "ended_at", "replica"),
+    Index(None, "request_id"),
+    Index(None, "account", "region", "started_at"),
+)
+
+recordings = Table(
+    "recordings",
+    metadata,
+    Column("session_id", ForeignKey("sessions.id"), primary_key=True),
+    Column("request_id", String(15), nullable=False),
+    Column("account", String(64), nullable=False),
+    Column("region", String(64), nullable=False),
+    Column("user_id", String(64), nullable=False),
+    Column("node_id", String(20), nullable=False),
+    Column("node_name", String(128), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("status_reason", String(512), nullable=False, default=""),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("duration_us", BigInteger, nullable=False, default=0),
+    Column("output_bytes", BigInteger, nullable=False, default=0),
+    Column("input_bytes", BigInteger, nullable=False, default=0),
+    Column("stored_bytes", BigInteger, nullable=False, default=0),
+    Column("gaps", Integer, nullable=False, default=0),
+    Column("manifest", LargeBinary),
+    Index(None, "account", "region", "started_at"),
+    Index(None, "request_id"),
+)
+
+# The audit log: written in the transaction that made what it tells (R29).
+events = Table(
+    "events",
+    metadata,
+    Column("sequence", _Sequence, primary_key=True, autoincrement=True),
+    Column("type", String(64), nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("actor_id", String(64), nullable=False),  # empty: the gateway itself
+    Column("source_address", String(64), nullable=False),
+    Column("account", String(64), nullable=False),
+    Column("region", String(64), nullable=False),
+    Column("subject", String(160), nullable=False),
+    Column("summary", Text, nullable=False),
+    Column("details", JSON, nullable=False, default=dict),
+    Index(None, "subject", "sequence"),
+    Index(None, "type", "sequence"),
+    sqlite_autoincrement=True,
+)
