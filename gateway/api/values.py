@@ -1,0 +1,55 @@
+"""Translation of the values that all services share: times, scopes, pages."""
+
+import base64
+import binascii
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from gateway.errors import invalid
+from jitgate.v1.common_pb2 import PageRequest, Scope
+
+DEFAULT_SCOPE = "default"
+DEFAULT_PAGE_SIZE = 100
+
+
+def timestamp(value: datetime | None) -> Timestamp | None:
+    """A protobuf timestamp, or None, which leaves a field unset."""
+    if value is None:
+        return None
+    result = Timestamp()
+    result.FromDatetime(value)
+    return result
+
+
+def from_timestamp(value: Timestamp) -> datetime:
+    return value.ToDatetime(tzinfo=UTC)
+
+
+def scope(value: Scope) -> tuple[str, str]:
+    """Account and Region; "default" where nothing is said (R1)."""
+    return value.account or DEFAULT_SCOPE, value.region or DEFAULT_SCOPE
+
+
+def page(value: PageRequest) -> tuple[int, list[Any]]:
+    """Rows wanted, and the sort key of the row to go on after (empty: from the start).
+
+    Raises Refused INVALID_FIELD for a token that `page_token` did not make.
+    """
+    size = value.size or DEFAULT_PAGE_SIZE
+    if not value.token:
+        return size, []
+    try:
+        key = json.loads(base64.urlsafe_b64decode(value.token.encode("ascii")))
+    except (ValueError, binascii.Error):
+        key = None
+    if not isinstance(key, list) or not all(isinstance(part, str | int) for part in key):
+        raise invalid("page.token", "is not a token of an earlier page", "List again from the start.")
+    return size, key
+
+
+def page_token(*key: str | int) -> str:
+    """The token that makes the next page go on after the row with this sort key."""
+    return base64.urlsafe_b64encode(json.dumps(list(key)).encode()).decode("ascii")
