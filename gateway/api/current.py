@@ -2,7 +2,7 @@
 
 from contextvars import ContextVar
 
-from gateway.identity.model import Caller
+from gateway.identity.caller import Caller
 
 _caller: ContextVar[Caller | None] = ContextVar("caller", default=None)
 

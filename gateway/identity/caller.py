@@ -1,0 +1,50 @@
+"""The caller of the moment (R31, R32)."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from gateway.errors import Kind, Refused
+from gateway.identity.model import RoleGrant, User
+from gateway.identity.permissions import allows
+from jitgate.v1.annotations_pb2 import Permission
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who makes this call: proven by a client certificate, read afresh from the directory for every call."""
+
+    user: User
+    grants: tuple[RoleGrant, ...]  # the user's own and those of the user's groups
+    key_hash: str  # SHA-256 of the client key's SubjectPublicKeyInfo, hex; access tokens are bound to it
+    source_address: str
+    certificate_expires_at: datetime
+
+    def may(
+        self,
+        permission: "Permission.ValueType",
+        account: str | None = None,
+        region: str | None = None,
+        policy_kind: str | None = None,
+    ) -> bool:
+        """Whether a grant gives `permission` there. None asks "anywhere at all"; "*" asks for all of them."""
+        return any(allows(grant, permission, account, region, policy_kind) for grant in self.grants)
+
+    def require(
+        self,
+        permission: "Permission.ValueType",
+        account: str | None = None,
+        region: str | None = None,
+        policy_kind: str | None = None,
+    ) -> None:
+        """Raises Refused PERMISSION_DENIED NOT_PERMITTED unless `may`."""
+        if self.may(permission, account, region, policy_kind):
+            return
+        name = Permission.Name(permission).removeprefix("PERMISSION_").lower()
+        where = "" if account is None else f" in account {account}, Region {region}"
+        raise Refused(
+            Kind.PERMISSION_DENIED,
+            "NOT_PERMITTED",
+            f"{self.user.id} lacks the permission {name}{where}",
+            "Ask an organization administrator for a role that has it: jit roles grant --help",
+            metadata={"permission": name},
+        )
