@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 
+from google.protobuf.message import Message
+
 
 class Kind(StrEnum):
     """The kinds of refusal; each is the gRPC status code of the same name."""
@@ -27,7 +29,7 @@ class FieldViolation:
     description: str
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)  # exceptions are hashed by who handles them
 class Refused(Exception):
     """A call that is refused and has changed nothing.
 
@@ -42,6 +44,7 @@ class Refused(Exception):
     metadata: dict[str, str] = field(default_factory=dict)
     fields: tuple[FieldViolation, ...] = ()
     retry_after: timedelta | None = None
+    details: tuple[Message, ...] = ()  # further google.rpc details
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.message}"

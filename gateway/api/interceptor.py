@@ -1,0 +1,166 @@
+"""What happens around every call: identity, permission, bounds, refusals in one form, a span, a log line."""
+
+import inspect
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import structlog
+from google.protobuf.message import Message
+from opentelemetry import metrics, propagate, trace
+
+from gateway.api import bounds, status
+from gateway.api.current import set_caller
+from gateway.errors import Kind, Refused
+from gateway.identity.caller import Caller
+from jitgate.v1.annotations_pb2 import Permission
+
+_log = structlog.get_logger("jitgate.api")
+_tracer = trace.get_tracer("jitgate.api")
+_duration = metrics.get_meter("jitgate.api").create_histogram(
+    "rpc.server.duration", unit="ms", description="Time that calls took, by method and status code"
+)
+
+# Proves who is at the other end: certificate as PEM, source address -> the caller. Raises Refused.
+Authenticate = Callable[[bytes, str], Awaitable[Caller]]
+
+_NO_GRANT = (Permission.PERMISSION_PUBLIC, Permission.PERMISSION_SIGNED_IN)
+_Context = grpc.aio.ServicerContext[Any, Any]
+_Handler = grpc.RpcMethodHandler[Any, Any]
+
+
+class Guard(grpc.aio.ServerInterceptor):
+    """Nothing reaches a service but through here; a method without a declared permission is not served.
+
+    The frames of a request stream are checked by their service: only that knows which of them are hot.
+    """
+
+    def __init__(
+        self,
+        required: Mapping[str, "Permission.ValueType"],
+        authenticate: Authenticate,
+        *,
+        anonymous: bool = False,
+    ) -> None:
+        """`anonymous`: the sign-in listener, which has no client certificates and serves public methods only."""
+        self._required = required
+        self._authenticate = authenticate
+        self._anonymous = anonymous
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[_Handler | None]],
+        details: grpc.HandlerCallDetails,
+    ) -> _Handler | None:
+        handler = await continuation(details)
+        if handler is None:
+            return None  # gRPC answers UNIMPLEMENTED
+        method = details.method
+        metadata = {key: value for key, value in details.invocation_metadata or () if isinstance(value, str)}
+        if handler.request_streaming and handler.response_streaming:
+            return grpc.stream_stream_rpc_method_handler(
+                self._streaming(method, metadata, handler.stream_stream),
+                handler.request_deserializer,
+                handler.response_serializer,
+            )
+        if handler.response_streaming:
+            return grpc.unary_stream_rpc_method_handler(
+                self._streaming(method, metadata, handler.unary_stream),
+                handler.request_deserializer,
+                handler.response_serializer,
+            )
+        return grpc.unary_unary_rpc_method_handler(
+            self._unary(method, metadata, handler.unary_unary),
+            handler.request_deserializer,
+            handler.response_serializer,
+        )
+
+    def _unary(self, method: str, metadata: dict[str, str], behaviour: Any) -> Any:
+        async def answer(request: Any, context: _Context) -> Any:
+            async with self._guarded(method, metadata, context):
+                bounds.check(request)
+                return await behaviour(request, context)
+
+        return answer
+
+    def _streaming(self, method: str, metadata: dict[str, str], behaviour: Any) -> Any:
+        if not inspect.isasyncgenfunction(behaviour):
+
+            async def write(request: Any, context: _Context) -> None:
+                async with self._guarded(method, metadata, context):
+                    await behaviour(request, context)
+
+            return write
+
+        async def answer(request: Any, context: _Context) -> AsyncIterator[Any]:
+            async with self._guarded(method, metadata, context):
+                if isinstance(request, Message):
+                    bounds.check(request)
+                async for response in behaviour(request, context):
+                    yield response
+
+        return answer
+
+    @asynccontextmanager
+    async def _guarded(self, method: str, metadata: dict[str, str], context: _Context) -> AsyncIterator[None]:
+        started = time.monotonic()
+        code, reason = grpc.StatusCode.OK, ""
+        with _tracer.start_as_current_span(
+            method.removeprefix("/"), propagate.extract(metadata), kind=trace.SpanKind.SERVER
+        ):
+            try:
+                set_caller(await self._admit(method, context))
+                yield
+            except Refused as refused:
+                code, message, trailers = status.of(refused)
+                reason = refused.reason
+                await context.abort(code, message, trailers)
+            except grpc.aio.AbortError:
+                code = grpc.StatusCode(context.code())
+                raise
+            except Exception:  # noqa: BLE001  # whatever fails in a call ends that call, never the server
+                code = grpc.StatusCode.INTERNAL
+                _log.exception("call_failed", method=method)
+                await context.abort(
+                    code, "the gateway failed; its log says why", (("x-jitgate-reason", "INTERNAL"),)
+                )
+            finally:
+                milliseconds = (time.monotonic() - started) * 1000
+                _duration.record(milliseconds, {"rpc.method": method, "rpc.grpc.status_code": code.name})
+                _log.info(
+                    "call",
+                    method=method,
+                    code=code.name,
+                    reason=reason,
+                    peer=_address(context),
+                    ms=round(milliseconds),
+                )
+
+    async def _admit(self, method: str, context: _Context) -> Caller | None:
+        needed = self._required.get(method, Permission.PERMISSION_UNSPECIFIED)
+        if needed == Permission.PERMISSION_UNSPECIFIED:
+            raise Refused(Kind.PERMISSION_DENIED, "NOT_SERVED", "this method is not served")
+        if needed == Permission.PERMISSION_PUBLIC:
+            return None
+        if self._anonymous:
+            raise Refused(
+                Kind.UNAUTHENTICATED,
+                "SIGN_IN_REQUIRED",
+                "this address only signs people in",
+                "Sign in with jit login, then use the gateway's main address.",
+            )
+        certificates = context.auth_context().get("x509_pem_cert", ())
+        certificate = next(iter(certificates), b"")
+        caller = await self._authenticate(certificate, _address(context))
+        if needed not in _NO_GRANT:
+            caller.require(needed)
+        return caller
+
+
+def _address(context: _Context) -> str:
+    """The peer's address without its port: "ipv4:127.0.0.1:50000" -> "127.0.0.1"."""
+    peer = context.peer()
+    host = peer.partition(":")[2].rpartition(":")[0].replace("%5B", "[").replace("%5D", "]")
+    return host.strip("[]")

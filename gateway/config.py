@@ -1,0 +1,125 @@
+"""Configuration: `jitgate.toml`, overridden by `JITGATE_*`; what is unknown or ill-typed is refused by name."""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+_ENVIRONMENT_PREFIX = "JITGATE_"
+_MAX_FILE_BYTES = 1 << 20
+
+Address = Annotated[str, StringConstraints(pattern=r"^(\[[0-9a-fA-F:.]+\]|[^\s:\[\]]+):\d{1,5}$")]
+
+
+class BadConfiguration(Exception):
+    """The configuration cannot be used; the message names each key and what is wrong with it."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Tls(_Section):
+    """The server's own certificate. Without one, the gateway makes a CA and a certificate of its own."""
+
+    certificate: Path | None = None
+    key: Path | None = None
+    names: tuple[str, ...] = ("localhost", "127.0.0.1", "::1")
+
+
+class Recordings(_Section):
+    """Where recordings go, and how soon they are on disk."""
+
+    directory: Path | None = None  # <data_dir>/recordings
+    spool: Path | None = None  # <data_dir>/spool
+    durability: Literal["process", "sync"] = "process"
+
+
+class Telemetry(_Section):
+    """OpenTelemetry export; nothing leaves the process without an endpoint."""
+
+    otlp_endpoint: str | None = None
+    otlp_insecure: bool = False
+    service_name: str = "jitgate"
+
+
+class Configuration(_Section):
+    """Everything an operator can set. Times are in the unit that the key names."""
+
+    data_dir: Path = Path("/var/lib/jitgate")
+    database_url: str | None = None  # sqlite in data_dir
+    listen: Address = "127.0.0.1:7443"
+    sign_in_listen: Address = "127.0.0.1:7444"
+    # What clients are told to connect to; listen, unless a proxy or a name stands before it.
+    public_address: Address | None = None
+    tls: Tls = Tls()
+    recordings: Recordings = Recordings()
+    telemetry: Telemetry = Telemetry()
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    membership_max_age_hours: int = Field(default=24, ge=1, le=24 * 30)
+    retention_days: int = Field(default=365, ge=365, le=36500)  # the floor is a year (R28)
+    shutdown_grace_seconds: int = Field(default=10, ge=0, le=600)
+
+    @property
+    def database(self) -> str:
+        return self.database_url or f"sqlite+aiosqlite:///{(self.data_dir / 'jitgate.db').absolute()}"
+
+    @property
+    def recordings_directory(self) -> Path:
+        return self.recordings.directory or self.data_dir / "recordings"
+
+    @property
+    def spool_directory(self) -> Path:
+        return self.recordings.spool or self.data_dir / "spool"
+
+
+def load(file: Path | None, environment: Mapping[str, str] = os.environ) -> Configuration:
+    """The configuration of a file (none: defaults) and the environment.
+
+    `JITGATE_LISTEN` sets `listen`, `JITGATE_TLS__KEY` sets `key` of `[tls]`; lists are given as TOML. Raises
+    BadConfiguration.
+    """
+    values = _read(file) if file else {}
+    for name, text in sorted(environment.items()):
+        if name.startswith(_ENVIRONMENT_PREFIX) and name != "JITGATE_CONFIG":
+            _set(values, name, text)
+    try:
+        return Configuration.model_validate(values)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in item['loc'])}: {_explain(item['type'], item['msg'])}"
+            for item in error.errors()
+        )
+        raise BadConfiguration(f"{file or 'environment'}: {problems}") from None
+
+
+def _explain(kind: str, message: str) -> str:
+    return "unknown key" if kind == "extra_forbidden" else message
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        with file.open("rb") as stream:
+            text = stream.read(_MAX_FILE_BYTES + 1)
+        if len(text) > _MAX_FILE_BYTES:
+            raise BadConfiguration(f"{file}: larger than {_MAX_FILE_BYTES} bytes")
+        return tomllib.loads(text.decode())
+    except OSError as error:
+        raise BadConfiguration(f"{file}: cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadConfiguration(f"{file}: is not TOML: {error}") from None
+
+
+def _set(values: dict[str, Any], name: str, text: str) -> None:
+    *sections, key = name.removeprefix(_ENVIRONMENT_PREFIX).lower().split("__")
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise BadConfiguration(f"{name}: {section} is not a section")
+    try:
+        values[key] = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        values[key] = text  # a bare word: people do not quote in the environment
