@@ -1,1 +1,1 @@
-"""The life of an access request: a pure core. Values in, values out; time, ids and membership are arguments."""
+"""The life of an access request: a pure core. Time, ids and membership are arguments."""

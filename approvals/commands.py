@@ -43,7 +43,7 @@ class Deny:
 
 @dataclass(frozen=True, slots=True)
 class Withdraw:
-    """Take an approval of a pending request back: the own one, or, for administrators, that of `approver_id` (R19)."""
+    """Take the own approvals of a pending request back; an administrator also others', by user id (R19)."""
 
     actor: Actor
     approver_id: str | None = None
@@ -74,9 +74,10 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class SystemRevoke:
-    """Access is disabled, or the user or node is locked or gone. `actor` is who did that, None for the system itself.
+    """Access is disabled, or the user or node is locked or gone. `actor` is who did that, if a person did.
 
-    Raises ValueError for a reason that is not one of `SYSTEM_REASONS`.
+    A pending request ends as Failed, a window as Revoked. Raises ValueError for a reason outside
+    `SYSTEM_REASONS`.
     """
 
     reason: EndReason
@@ -90,7 +91,7 @@ class SystemRevoke:
 
 @dataclass(frozen=True, slots=True)
 class Reevaluate:
-    """The node's tags changed, and `plan` is what the policies decide now (R3). `actor` is who changed them."""
+    """The node's tags changed; `plan` is what the policies decide now (R3), `actor` who changed them."""
 
     plan: Plan
     actor: Actor | None = None

@@ -171,8 +171,8 @@ class Person:
 class Actor:
     """Who gives a command, with the membership it is judged on (R17, R31).
 
-    `iam_user` is the IAM user this caller is known as, if any. `membership_checked_at` is when the groups were last
-    read from their source. `is_administrator` is about this request's account and Region.
+    `iam_user` is the IAM user this caller is known as, if any. `membership_checked_at` is when the groups
+    were last read from their source. `is_administrator` is about this request's account and Region.
     """
 
     user_id: str
@@ -204,8 +204,9 @@ class Approval:
 class Request:
     """An access request. All times are aware; `hours` is what was asked for, if anything.
 
-    `window_start` and `window_end` are None until the access duration counts. `updated_at` is the time of the last
-    event. `end_reason`, `ended_at` and `end_note` are set exactly when the status is final.
+    `window_start` and `window_end` are None until the access duration counts. `updated_at` is the time of
+    the last event. `end_reason` and `ended_at` are set exactly when the status is final; `ended_at` is when
+    access or waiting was over, which may be earlier than the event that says so.
     """
 
     id: str

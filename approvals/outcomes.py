@@ -10,7 +10,7 @@ from approvals.model import PolicyRef, Request, Status
 
 class EventKind(StrEnum):
     OPENED = "request.opened"
-    """The request waits for approvals; an auto-approved one begins with APPROVED, a failed one with FAILED."""
+    """It waits for approvals; an auto-approved request begins with APPROVED, a failed one with FAILED."""
     APPROVAL_GIVEN = "request.approval_given"
     APPROVAL_WITHDRAWN = "request.approval_withdrawn"
     LEVEL_COMPLETED = "request.level_completed"
@@ -29,8 +29,8 @@ class EventKind(StrEnum):
 class RequestEvent:
     """One line of the request's story (R29): who did what, when, from where, under which policy version.
 
-    `status` is the request's status after the event. `actor` is a user id, None when time or the system acted.
-    `details` is JSON-able.
+    `status` is the request's status after the event. `actor` is a user id, None when time or the system
+    acted. `details` is JSON-able; levels in it count from 1.
     """
 
     kind: EventKind
