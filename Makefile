@@ -1,19 +1,47 @@
-# `make demo` shows the main job; `make test` checks everything. Both install what they need.
+# `make demo` shows the main job, `make test` checks everything; both install what they need.
 PYTHON ?= python3
-VENV := .venv
-BIN := $(VENV)/bin
+BIN := .venv/bin
+SOURCES := approvals clients gateway policy recorder tests
 
-.PHONY: demo test bench lint types proto constraints clean
+.PHONY: demo test bench lint types proto constraints packages clean
+
+demo: $(BIN)/.installed packages
+	$(BIN)/python -m tests.demo
+
+test: $(BIN)/.installed packages
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# One part: make bench PART=policy
+bench: $(BIN)/.installed packages
+	$(BIN)/python -m tests.bench $(PART)
+
+lint: $(BIN)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: $(BIN)/.installed
+	$(BIN)/mypy $(SOURCES)
+
+packages:
+	tests/debian-packages.sh
 
 $(BIN)/.installed: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-virtualenv -c constraints.txt -e '.[dev]'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
+# The contract's generated code is committed, so that installing needs no compiler.
 proto: $(BIN)/.installed
 	$(BIN)/python -m grpc_tools.protoc -I proto --python_out=proto --grpc_python_out=proto \
 	  --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
 	  --mypy_out=quiet:proto --mypy_grpc_out=quiet:proto proto/jitgate/v1/*.proto
 
+# Versions and hashes of everything, and no address.
+constraints: $(BIN)/.installed
+	$(BIN)/pip-compile --quiet --upgrade --extra dev --all-build-deps --allow-unsafe --generate-hashes --strip-extras \
+	  --no-header --no-annotate --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --output-file constraints.txt pyproject.toml
+
 clean:
-	rm -rf $(VENV) build *.egg-info .demo bench.json
+	rm -rf .venv build *.egg-info .demo bench.json
