@@ -9,7 +9,9 @@ from dataclasses import dataclass
 class Finding:
     """One thing wrong. `line` and `column` are 1-based, in characters.
 
-    `write_instead` is what to put in place of `text[start:end]`; empty means: leave that out.
+    `write_instead` is what to put in place of `text[start:end]`: where that is empty, it is to be inserted; where
+    `write_instead` is empty, that is to be left out; where both are, only the author can tell what to write.
+    That last case is for manual policies: a Cedar text can always be mended by what its findings say.
     """
 
     line: int

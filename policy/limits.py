@@ -27,11 +27,14 @@ _IAM_USER = re.compile(r"(arn:aws[a-z-]*:iam::[0-9]{12}:user/)?[A-Za-z0-9_+=,.@/
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong with one part of a policy. `path` leads to it: ("levels", 0, "approvals")."""
+    """What is wrong with one part of a policy. `path` leads to it: ("levels", 0, "approvals").
+
+    `write_instead` is the value to put there; None where only the author can tell.
+    """
 
     path: tuple[str | int, ...]
     message: str
-    write_instead: str
+    write_instead: str | None = None
 
 
 def problems(policy: ManualPolicy) -> list[Problem]:
@@ -53,7 +56,7 @@ def _head(policy: ManualPolicy) -> Iterator[Problem]:
     if not _NAME.fullmatch(policy.name):
         kept = re.sub(r"[^A-Za-z0-9._-]+", "-", policy.name).strip("-._")[:128]
         message = "a name is 1 to 128 letters, digits, dots, dashes and underscores, a letter or digit first"
-        yield Problem(("name",), message, kept or "my-policy")
+        yield Problem(("name",), message, kept or None)
     if len(policy.description) > _DESCRIPTION_LENGTH:
         message = f"a description has at most {_DESCRIPTION_LENGTH} characters"
         yield Problem(("description",), message, policy.description[:_DESCRIPTION_LENGTH])
@@ -73,17 +76,17 @@ def _targets(policy: ManualPolicy) -> Iterator[Problem]:
         path = ("targets", place)
         if not 1 <= len(target.key) <= _KEY_LENGTH:
             message = f"the key of a tag has 1 to {_KEY_LENGTH} characters"
-            yield Problem((*path, "tag"), message, target.key[:_KEY_LENGTH] or "Workload")
+            yield Problem((*path, "tag"), message, target.key[:_KEY_LENGTH] or None)
         if target.key in {earlier.key for earlier in tags[:place]}:
             message = f"tag {target.key} is listed twice: list all of its values in one place"
-            yield Problem((*path, "tag"), message, "")
+            yield Problem((*path, "tag"), message)
         yield from _counted((*path, "values"), "values of a tag", len(target.values), VALUES)
         for number, value in enumerate(target.values):
             if len(value) > _VALUE_LENGTH:
                 message = f"the value of a tag has at most {_VALUE_LENGTH} characters"
                 yield Problem((*path, "values", number), message, value[:_VALUE_LENGTH])
             elif value in target.values[:number]:
-                yield Problem((*path, "values", number), f"value {value} is listed twice", "")
+                yield Problem((*path, "values", number), f"value {value} is listed twice")
 
 
 def _levels(policy: ManualPolicy) -> Iterator[Problem]:
@@ -100,7 +103,7 @@ def _level(path: tuple[str | int, ...], level: Level) -> Iterator[Problem]:
         yield from _approver((*path, "approvers", number), approver)
         if approver in level.approvers[:number]:
             message = f"{approver.type.value} {approver.id} is listed twice in this level"
-            yield Problem((*path, "approvers", number), message, "")
+            yield Problem((*path, "approvers", number), message)
     yield from _within((*path, "approvals"), "the number of approvals", level.approvals_needed, APPROVALS)
     persons = _persons(level)
     if persons and level.approvals_needed > len(persons):
@@ -114,15 +117,14 @@ def _level(path: tuple[str | int, ...], level: Level) -> Iterator[Problem]:
 def _approver(path: tuple[str | int, ...], approver: Approver) -> Iterator[Problem]:
     if approver.type is ApproverType.IAM_USER:
         if not _IAM_USER.fullmatch(approver.id):
-            message = "an IAM user is named by its name or ARN"
-            yield Problem(path, message, "iamUser: alice")
+            yield Problem((*path, "iamUser"), "an IAM user is named by its name or ARN")
     elif not _ID.fullmatch(approver.id):
         kept = re.sub(r"[^a-z0-9._@-]+", "-", approver.id.lower()).strip("-._@")[:64]
         message = (
             f"the id of a {approver.type.value} is 1 to 64 small letters, digits, dots, dashes, underscores"
             " and @, a letter or digit first"
         )
-        yield Problem(path, message, f"{approver.type.value}: {kept or 'alice'}")
+        yield Problem((*path, approver.type.value), message, kept or None)
 
 
 def _persons(level: Level) -> frozenset[Approver] | None:
@@ -156,10 +158,10 @@ def _across(policy: ManualPolicy) -> Iterator[Problem]:
                 "the persons listed here are needed at other levels too, and nobody approves twice in a request:"
                 " list more of them, or say samePersonOncePerRequest: false"
             )
-            yield Problem(("levels", place, "approvers"), message, "")
+            yield Problem(("levels", place, "approvers"), message)
             return
 
 
 def _counted(path: tuple[str | int, ...], what: str, count: int, limits: range) -> Iterator[Problem]:
     if count not in limits:
-        yield Problem(path, f"there are {limits[0]} to {limits[-1]} {what}, not {count}", "")
+        yield Problem(path, f"there are {limits[0]} to {limits[-1]} {what}, not {count}")

@@ -1,0 +1,192 @@
+"""Manual approval policies as text: YAML or JSON, the same form in both.
+
+    name: production-databases
+    description: Databases that customers' data is in
+    accessHours: 8
+    targets:                  # or `targets: all`, for every node
+      - tag: Workload
+        values: [db, cache]   # left out: whatever the value is
+    levels:                   # one after the other
+      - approvers: [{group: sre}, {user: alice}, {iamUser: bob}]
+        approvals: 2          # left out: 1
+    pendingTimeoutHours: 168
+    windowStarts: approval    # or `firstSession`
+    samePersonOncePerRequest: true
+
+`name`, `accessHours`, `targets` and `levels` have to be there.
+"""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import yaml
+
+from policy.findings import Finding, Places
+from policy.limits import problems
+from policy.model import (
+    DEFAULT_PENDING_TIMEOUT,
+    AllNodes,
+    Approver,
+    ApproverType,
+    Level,
+    ManualPolicy,
+    TagTarget,
+    TagTargets,
+    Targets,
+    WindowStart,
+)
+from policy.yaml_tree import NotAccepted, Path, Tree, compose
+
+_WINDOW_STARTS = {"approval": WindowStart.APPROVAL, "firstSession": WindowStart.FIRST_SESSION}
+_APPROVERS = {"user": ApproverType.USER, "group": ApproverType.GROUP, "iamUser": ApproverType.IAM_USER}
+_POLICY_KEYS = (
+    "name", "description", "accessHours", "targets", "levels", "pendingTimeoutHours", "windowStarts",
+    "samePersonOncePerRequest",
+)  # fmt: skip
+_DEFAULT_TIMEOUT_HOURS = DEFAULT_PENDING_TIMEOUT // timedelta(hours=1)
+
+# What stands in for a part that is missing or unreadable, so that the limits of all other parts are still checked.
+_SOME_NAME = "unnamed"
+_SOME_LEVELS = (Level((Approver(ApproverType.GROUP, "some-group"),)),)
+
+
+def parse_manual(text: str, *, account: str, region: str, version: int) -> ManualPolicy | list[Finding]:
+    """A policy from YAML or JSON text, or everything that is wrong with it. Takes any text."""
+    try:
+        root = compose(text)
+    except NotAccepted as refusal:
+        return [Places(text).finding(refusal.at, refusal.at, str(refusal), "")]
+    tree = Tree(text)
+    policy = _policy(tree, root, account, region, version)
+    for problem in problems(policy):
+        tree.note_at(problem.path, problem.message, problem.write_instead)
+    return sorted(tree.findings, key=lambda finding: finding.start) or policy
+
+
+def _policy(tree: Tree, root: yaml.Node, account: str, region: str, version: int) -> ManualPolicy:
+    parts = tree.mapping(root, (), _POLICY_KEYS, required={
+        "name": "name: my-policy",
+        "accessHours": "accessHours: 1",
+        "targets": "targets: all",
+        "levels": "levels: [{approvers: [{group: my-approvers}]}]",
+    })  # fmt: skip
+    hours = tree.integer(parts, ("accessHours",), 1)
+    timeout = tree.integer(parts, ("pendingTimeoutHours",), _DEFAULT_TIMEOUT_HOURS)
+    starts = tree.choice(parts, ("windowStarts",), tuple(_WINDOW_STARTS), "approval")
+    return ManualPolicy(
+        name=tree.string(parts.get("name"), ("name",), _SOME_NAME),
+        description=tree.string(parts.get("description"), ("description",), ""),
+        version=version,
+        account=account,
+        region=region,
+        access_hours=hours,
+        targets=_targets(tree, parts.get("targets")),
+        levels=_levels(tree, parts.get("levels")),
+        pending_timeout=timedelta(hours=timeout),
+        window_starts=_WINDOW_STARTS[starts],
+        distinct_persons_in_request=tree.boolean(parts, ("samePersonOncePerRequest",), default=True),
+    )
+
+
+def _targets(tree: Tree, node: yaml.Node | None) -> Targets:
+    path: Path = ("targets",)
+    if node is None:
+        return AllNodes()
+    if isinstance(node, yaml.ScalarNode):
+        if node.value != "all":
+            tree.note(node, "targets are `all`, or a list of tags", "all")
+        return AllNodes()
+    items = tree.sequence(node, path)
+    if items is None:
+        return AllNodes()
+    return TagTargets(tuple(_tag(tree, item, (*path, place)) for place, item in enumerate(items)))
+
+
+def _tag(tree: Tree, node: yaml.Node, path: Path) -> TagTarget:
+    parts = tree.mapping(node, path, ("tag", "values"), required={"tag": "tag: Workload"})
+    key = tree.string(parts.get("tag"), (*path, "tag"), f"unreadable {path[-1]}")
+    listed = parts.get("values")
+    values = tree.sequence(listed, (*path, "values")) if listed else []
+    if values == [] and listed:
+        # Nothing listed could mean no value or any value; the second opens more, so it has to be said by silence.
+        tree.note(listed, "list a value, or leave `values` out if any value will do", "")
+    return TagTarget(
+        key,
+        tuple(
+            tree.string(value, (*path, "values", place), f"unreadable {place}")
+            for place, value in enumerate(values or [])
+        ),
+    )
+
+
+def _levels(tree: Tree, node: yaml.Node | None) -> tuple[Level, ...]:
+    items = tree.sequence(node, ("levels",)) if node else None
+    if items is None:
+        return _SOME_LEVELS
+    return tuple(_level(tree, item, ("levels", place)) for place, item in enumerate(items))
+
+
+def _level(tree: Tree, node: yaml.Node, path: Path) -> Level:
+    some = _SOME_LEVELS[0]
+    required = {"approvers": "approvers: [{group: my-approvers}]"}
+    parts = tree.mapping(node, path, ("approvers", "approvals"), required)
+    approvals = tree.integer(parts, (*path, "approvals"), 1)
+    listed = parts.get("approvers")
+    items = tree.sequence(listed, (*path, "approvers")) if listed else None
+    if items is None:
+        return Level(some.approvers, approvals)
+    approvers = (_approver(tree, item, (*path, "approvers", place)) for place, item in enumerate(items))
+    return Level(tuple(approvers), approvals)
+
+
+def _approver(tree: Tree, node: yaml.Node, path: Path) -> Approver:
+    stand_in = f"unreadable-{path[-1]}"
+    parts = tree.mapping(node, path, tuple(_APPROVERS))
+    if len(parts) != 1:
+        if isinstance(node, yaml.MappingNode) and len(node.value) == len(parts):
+            tree.note(node, "an approver is one of `user: …`, `group: …` or `iamUser: …`", None)
+        return Approver(ApproverType.GROUP, stand_in)
+    [(key, value)] = parts.items()
+    return Approver(_APPROVERS[key], tree.string(value, (*path, key), stand_in))
+
+
+def to_yaml(policy: ManualPolicy) -> str:
+    """The policy in the canonical document form; parsing it gives the same policy."""
+    return yaml.safe_dump(_document(policy), sort_keys=False, allow_unicode=True, width=100)
+
+
+def to_json(policy: ManualPolicy) -> str:
+    """The policy in the canonical document form, as JSON."""
+    return json.dumps(_document(policy), indent=2, ensure_ascii=False) + "\n"
+
+
+def _document(policy: ManualPolicy) -> dict[str, Any]:
+    name_of_start = {start: name for name, start in _WINDOW_STARTS.items()}
+    return {
+        "name": policy.name,
+        "description": policy.description,
+        "accessHours": policy.access_hours,
+        "targets": _targets_document(policy.targets),
+        "levels": [_level_document(level) for level in policy.levels],
+        "pendingTimeoutHours": policy.pending_timeout // timedelta(hours=1),
+        "windowStarts": name_of_start[policy.window_starts],
+        "samePersonOncePerRequest": policy.distinct_persons_in_request,
+    }
+
+
+def _targets_document(targets: Targets) -> str | list[dict[str, Any]]:
+    if isinstance(targets, AllNodes):
+        return "all"
+    return [
+        {"tag": target.key, "values": list(target.values)} if target.values else {"tag": target.key}
+        for target in targets.tags
+    ]
+
+
+def _level_document(level: Level) -> dict[str, Any]:
+    key_of_type = {kind: key for key, kind in _APPROVERS.items()}
+    return {
+        "approvers": [{key_of_type[approver.type]: approver.id} for approver in level.approvers],
+        "approvals": level.approvals_needed,
+    }
