@@ -29,6 +29,10 @@ class Caller:
         """Whether a grant gives `permission` there. None asks "anywhere at all"; "*" asks for all of them."""
         return any(allows(grant, permission, account, region, policy_kind) for grant in self.grants)
 
+    def scopes(self, permission: "Permission.ValueType") -> frozenset[tuple[str, str]]:
+        """The accounts and Regions where a grant gives `permission`; "*" stands for all of them."""
+        return frozenset((grant.account, grant.region) for grant in self.grants if allows(grant, permission))
+
     def require(
         self,
         permission: "Permission.ValueType",

@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 LOCAL_ISSUER = "local"
+EVERYWHERE = "*"  # all accounts, or all Regions
 
 
 class Role(StrEnum):
@@ -19,7 +20,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RoleGrant:
-    """A role that a user or a group holds in an account and Region; "*" stands for all of them."""
+    """A role that a user or a group holds in an account and Region; EVERYWHERE stands for all of them."""
 
     holder_type: str  # user | group
     holder_id: str
@@ -31,7 +32,11 @@ class RoleGrant:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A person of the directory, keyed by (issuer, subject), named everywhere by `id`."""
+    """A person of the directory, keyed by (issuer, subject), named everywhere by `id`.
+
+    `membership_checked_at` is when its source last confirmed the groups; the directory itself is the source of
+    local users, so theirs is the moment of reading (R31).
+    """
 
     id: str
     issuer: str
