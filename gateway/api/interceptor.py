@@ -4,7 +4,7 @@ import inspect
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 import structlog
@@ -27,8 +27,9 @@ _duration = metrics.get_meter("jitgate.api").create_histogram(
 Authenticate = Callable[[bytes, str], Awaitable[Caller]]
 
 _NO_GRANT = (Permission.PERMISSION_PUBLIC, Permission.PERMISSION_SIGNED_IN)
-_Context = grpc.aio.ServicerContext[Any, Any]
-_Handler = grpc.RpcMethodHandler[Any, Any]
+# Generic in the stubs only.
+_Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+_Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
 class Guard(grpc.aio.ServerInterceptor):
@@ -51,9 +52,9 @@ class Guard(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[_Handler | None]],
+        continuation: "Callable[[grpc.HandlerCallDetails], Awaitable[_Handler | None]]",
         details: grpc.HandlerCallDetails,
-    ) -> _Handler | None:
+    ) -> "_Handler | None":
         handler = await continuation(details)
         if handler is None:
             return None  # gRPC answers UNIMPLEMENTED
@@ -78,7 +79,7 @@ class Guard(grpc.aio.ServerInterceptor):
         )
 
     def _unary(self, method: str, metadata: dict[str, str], behaviour: Any) -> Any:
-        async def answer(request: Any, context: _Context) -> Any:
+        async def answer(request: Any, context: "_Context") -> Any:
             async with self._guarded(method, metadata, context):
                 bounds.check(request)
                 return await behaviour(request, context)
@@ -88,13 +89,13 @@ class Guard(grpc.aio.ServerInterceptor):
     def _streaming(self, method: str, metadata: dict[str, str], behaviour: Any) -> Any:
         if not inspect.isasyncgenfunction(behaviour):
 
-            async def write(request: Any, context: _Context) -> None:
+            async def write(request: Any, context: "_Context") -> None:
                 async with self._guarded(method, metadata, context):
                     await behaviour(request, context)
 
             return write
 
-        async def answer(request: Any, context: _Context) -> AsyncIterator[Any]:
+        async def answer(request: Any, context: "_Context") -> AsyncIterator[Any]:
             async with self._guarded(method, metadata, context):
                 if isinstance(request, Message):
                     bounds.check(request)
@@ -104,7 +105,7 @@ class Guard(grpc.aio.ServerInterceptor):
         return answer
 
     @asynccontextmanager
-    async def _guarded(self, method: str, metadata: dict[str, str], context: _Context) -> AsyncIterator[None]:
+    async def _guarded(self, method: str, metadata: dict[str, str], context: "_Context") -> AsyncIterator[None]:
         started = time.monotonic()
         code, reason = grpc.StatusCode.OK, ""
         with _tracer.start_as_current_span(
@@ -138,7 +139,7 @@ class Guard(grpc.aio.ServerInterceptor):
                     ms=round(milliseconds),
                 )
 
-    async def _admit(self, method: str, context: _Context) -> Caller | None:
+    async def _admit(self, method: str, context: "_Context") -> Caller | None:
         needed = self._required.get(method, Permission.PERMISSION_UNSPECIFIED)
         if needed == Permission.PERMISSION_UNSPECIFIED:
             raise Refused(Kind.PERMISSION_DENIED, "NOT_SERVED", "this method is not served")
@@ -159,7 +160,7 @@ class Guard(grpc.aio.ServerInterceptor):
         return caller
 
 
-def _address(context: _Context) -> str:
+def _address(context: "_Context") -> str:
     """The peer's address without its port: "ipv4:127.0.0.1:50000" -> "127.0.0.1"."""
     peer = context.peer()
     host = peer.partition(":")[2].rpartition(":")[0].replace("%5B", "[").replace("%5D", "]")
