@@ -60,4 +60,5 @@ def test_an_unset_number_that_must_be_positive_is_refused() -> None:
 
 
 def test_an_unknown_enum_value_is_refused() -> None:
-    assert refused_fields(ListAccessRequestsRequest(statuses=[99])) == ["statuses"]
+    # statuses: [99], as a client of a later version of the contract would send it
+    assert refused_fields(ListAccessRequestsRequest.FromString(b"\x12\x01\x63")) == ["statuses"]
