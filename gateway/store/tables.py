@@ -67,7 +67,8 @@ passwords = Table(
     Column("changed_at", UtcDateTime, nullable=False),
 )
 
-# Failures to sign in, by user and by source address, so that guessing gets slower wherever it comes from.
+# Failures to sign in, by user and by source address, so that guessing gets slower wherever it comes from. The user
+# is in the key as a hash: people type passwords into the wrong field.
 sign_in_failures = Table(
     "sign_in_failures",
     metadata,
@@ -75,6 +76,16 @@ sign_in_failures = Table(
     Column("failures", Integer, nullable=False),
     Column("last_at", UtcDateTime, nullable=False),
     Column("blocked_until", UtcDateTime),
+    Index(None, "last_at"),
+)
+
+# From where each user has signed in before: there, nobody else's failures keep the user out.
+sign_in_sources = Table(
+    "sign_in_sources",
+    metadata,
+    Column("user_id", ForeignKey("users.id"), primary_key=True),
+    Column("source", String(64), primary_key=True),
+    Column("last_at", UtcDateTime, nullable=False),
 )
 
 administrator_codes = Table(

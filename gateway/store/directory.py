@@ -1,0 +1,147 @@
+"""The directory's people and their groups (R31)."""
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, and_, delete, insert, literal, null, select, true, union_all, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.identity.model import LOCAL_ISSUER, RoleGrant, User
+from gateway.store import roles, tables
+
+_users = tables.users
+_memberships = tables.memberships
+_grants = tables.role_grants
+
+
+async def get(
+    connection: AsyncConnection, user_id: str, now: datetime, *, for_update: bool = False
+) -> User | None:
+    """The user, removed ones included. None: the id was never used."""
+    query = select(_users).where(_users.c.id == user_id)
+    row = (await connection.execute(query.with_for_update() if for_update else query)).one_or_none()
+    if row is None:
+        return None
+    groups = await connection.scalars(select(_memberships.c.group_id).where(_memberships.c.user_id == user_id))
+    return _user(row, frozenset(groups), now)
+
+
+async def identity(
+    connection: AsyncConnection, user_id: str, now: datetime
+) -> tuple[User, tuple[RoleGrant, ...]] | None:
+    """The user with all grants, own and of groups, in one query: this runs at every call. None as in `get`."""
+    holders = union_all(
+        select(literal("user").label("type"), literal(user_id).label("id")),
+        select(literal("group"), _memberships.c.group_id).where(_memberships.c.user_id == user_id),
+    ).subquery("holders")
+    query = (
+        select(_users, holders.c.type.label("holder"), holders.c.id.label("holder_name"), *_grants.c)
+        .join_from(_users, holders, true())
+        .outerjoin(_grants, and_(_grants.c.holder_type == holders.c.type, _grants.c.holder_id == holders.c.id))
+        .where(_users.c.id == user_id)
+    )
+    rows = (await connection.execute(query)).all()
+    if not rows:
+        return None
+    groups = frozenset(row.holder_name for row in rows if row.holder == "group")
+    grants = tuple(roles.grant_from(row) for row in rows if row.role is not None)
+    return _user(rows[0], groups, now), grants
+
+
+async def page(
+    connection: AsyncConnection,
+    now: datetime,
+    *,
+    group_id: str = "",
+    include_inactive: bool = False,
+    after: str = "",
+    limit: int = 100,
+) -> list[User]:
+    """Users by id, beginning after the id `after`; of one group, or of all."""
+    query = select(_users).where(_users.c.id > after).order_by(_users.c.id).limit(limit)
+    if group_id:
+        member = select(_memberships.c.user_id).where(_memberships.c.group_id == group_id)
+        query = query.where(_users.c.id.in_(member))
+    if not include_inactive:
+        query = query.where(_users.c.removed_at == null())
+    rows = (await connection.execute(query)).all()
+    members = select(_memberships).where(_memberships.c.user_id.in_([row.id for row in rows]))
+    groups: dict[str, set[str]] = {}
+    for membership in await connection.execute(members):
+        groups.setdefault(membership.user_id, set()).add(membership.group_id)
+    return [_user(row, frozenset(groups.get(row.id, ())), now) for row in rows]
+
+
+async def add(connection: AsyncConnection, user: User) -> None:
+    """A new user with the groups. The id must be free."""
+    await connection.execute(
+        insert(_users).values(
+            id=user.id,
+            issuer=user.issuer,
+            subject=user.subject,
+            display_name=user.display_name,
+            attributes=dict(user.attributes),
+            created_at=user.created_at,
+            membership_checked_at=user.membership_checked_at,
+        )
+    )
+    await join(connection, user.id, user.groups)
+
+
+async def describe(
+    connection: AsyncConnection, user_id: str, display_name: str, attributes: Mapping[str, str]
+) -> None:
+    await _set(connection, user_id, display_name=display_name, attributes=dict(attributes))
+
+
+async def join(connection: AsyncConnection, user_id: str, groups: Collection[str]) -> None:
+    """Makes the user a member of groups that it is not in yet."""
+    if groups:
+        rows = [{"group_id": group, "user_id": user_id} for group in sorted(groups)]
+        await connection.execute(insert(_memberships), rows)
+
+
+async def leave(connection: AsyncConnection, user_id: str, groups: Collection[str]) -> None:
+    await connection.execute(
+        delete(_memberships).where(_memberships.c.user_id == user_id, _memberships.c.group_id.in_(groups))
+    )
+
+
+async def lock(connection: AsyncConnection, user_id: str, at: datetime, by: str, reason: str) -> None:
+    await _set(connection, user_id, locked_at=at, locked_by=by, lock_reason=reason)
+
+
+async def unlock(connection: AsyncConnection, user_id: str) -> None:
+    await _set(connection, user_id, locked_at=None, locked_by=None, lock_reason=None)
+
+
+async def remove(connection: AsyncConnection, user_id: str, at: datetime) -> None:
+    """Deactivates for good. The row stays, so that the id is never used again."""
+    await _set(connection, user_id, removed_at=at)
+    await connection.execute(delete(_memberships).where(_memberships.c.user_id == user_id))
+
+
+async def signed_in(connection: AsyncConnection, user_id: str, at: datetime) -> None:
+    await _set(connection, user_id, last_sign_in_at=at)
+
+
+async def _set(connection: AsyncConnection, user_id: str, **values: Any) -> None:
+    await connection.execute(update(_users).where(_users.c.id == user_id).values(**values))
+
+
+def _user(row: Row[Any], groups: frozenset[str], now: datetime) -> User:
+    return User(
+        id=row.id,
+        issuer=row.issuer,
+        subject=row.subject,
+        display_name=row.display_name,
+        groups=groups,
+        attributes=row.attributes,
+        created_at=row.created_at,
+        membership_checked_at=now if row.issuer == LOCAL_ISSUER else row.membership_checked_at,
+        last_sign_in_at=row.last_sign_in_at,
+        removed_at=row.removed_at,
+        locked_at=row.locked_at,
+        lock_reason=row.lock_reason or "",
+    )
