@@ -3,12 +3,12 @@
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Table, and_, delete, insert, or_, select, update
+from sqlalchemy import and_, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.store import tables
+from gateway.store.upsert import put
 
 _passwords = tables.passwords
 _failures = tables.sign_in_failures
@@ -40,7 +40,7 @@ async def password(connection: AsyncConnection, user_id: str) -> Password | None
 
 async def set_password(connection: AsyncConnection, user_id: str, new: Password, at: datetime) -> None:
     values = {"hash": new.hash, "must_change": new.must_change, "changed_at": at}
-    await _put(connection, _passwords, {"user_id": user_id}, values)
+    await put(connection, _passwords, {"user_id": user_id}, values)
 
 
 async def remove_user(connection: AsyncConnection, user_id: str) -> None:
@@ -58,7 +58,7 @@ async def failures(connection: AsyncConnection, keys: Collection[str]) -> dict[s
 
 async def set_failures(connection: AsyncConnection, key: str, new: Failures) -> None:
     values = {"failures": new.count, "last_at": new.last_at, "blocked_until": new.blocked_until}
-    await _put(connection, _failures, {"key": key}, values)
+    await put(connection, _failures, {"key": key}, values)
 
 
 async def forget_failures(connection: AsyncConnection, keys: Collection[str]) -> None:
@@ -83,14 +83,12 @@ async def signed_in_from(
     """Remembers where from, and forgets sources of the user that were last used before `forget_before`."""
     old = and_(_sources.c.user_id == user_id, _sources.c.last_at < forget_before)
     await connection.execute(delete(_sources).where(old))
-    await _put(connection, _sources, {"user_id": user_id, "source": source}, {"last_at": at})
+    await put(connection, _sources, {"user_id": user_id, "source": source}, {"last_at": at})
 
 
-async def add_code(connection: AsyncConnection, code_hash: str, now: datetime, expires_at: datetime) -> None:
-    """A new administrator code. Older ones stop working, and those that are over are dropped."""
-    over = or_(_codes.c.used_at.is_not(None), _codes.c.expires_at <= now)
-    await connection.execute(delete(_codes).where(over))
-    await connection.execute(update(_codes).values(used_at=now))
+async def add_code(connection: AsyncConnection, code_hash: str, expires_at: datetime) -> None:
+    """A new administrator code. Older ones stop working."""
+    await connection.execute(delete(_codes))
     await connection.execute(insert(_codes).values(hash=code_hash, expires_at=expires_at))
 
 
@@ -109,10 +107,3 @@ async def use_code(connection: AsyncConnection, code_hash: str, now: datetime) -
         .values(used_at=now)
     )
     return used.rowcount == 1
-
-
-async def _put(connection: AsyncConnection, table: Table, key: dict[str, str], values: dict[str, Any]) -> None:
-    row = and_(*(table.c[name] == value for name, value in key.items()))
-    changed = await connection.execute(update(table).where(row).values(**values))
-    if changed.rowcount == 0:
-        await connection.execute(insert(table).values(**key, **values))
