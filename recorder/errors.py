@@ -9,12 +9,20 @@ class RecordingFailed(RecorderError):
     """A recording can take no more; a strict session ends here. The message says why."""
 
 
+class RepeatedOffset(RecorderError):
+    """These bytes, or some of them, were recorded before; nothing was written."""
+
+
+class ObserverFailed(RecorderError):
+    """Whoever has to hear of a finished recording did not take it; it is told again."""
+
+
 class KeyUnavailable(RecorderError):
     """The key provider cannot be reached now; the same call may work later."""
 
 
 class KeyRefused(RecorderError):
-    """The key provider says no for good: unknown key, another encryption context, or a damaged wrapped key."""
+    """The key provider says no for good: unknown key, other encryption context, damaged wrapped key."""
 
 
 class StoreUnavailable(RecorderError):

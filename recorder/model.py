@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
+from typing import Final
 
 from recorder.errors import RecorderError
 
-FIRST_EPOCH = 1
-GENESIS = bytes(32)
+FIRST_EPOCH: Final = 1
+GENESIS: Final = bytes(32)
 """What the first segment of an epoch names as the hash of the segment before it."""
+
+MAX_SIZE: Final = 65535
+"""The most columns or rows that a terminal can have."""
 
 _SCOPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SESSION = re.compile(r"s-[0-9a-f]{20}")
@@ -41,11 +46,27 @@ class Stream(IntEnum):
     INPUT = 3
 
 
+STREAM_OF: Final = {
+    Kind.OUTPUT: Stream.OUTPUT,
+    Kind.STDERR: Stream.STDERR,
+    Kind.INPUT: Stream.INPUT,
+    Kind.INPUT_CONTENT: Stream.INPUT,
+}
+"""Which stream an event belongs to that carries bytes of one."""
+
+
 class Durability(StrEnum):
     """What `Recording.durable` waits for: the kernel has the bytes, or the disk has them."""
 
     PROCESS = "process"
     SYNC = "sync"
+
+
+class Purpose(StrEnum):
+    """What a data key is for: everything, or the content of input alone."""
+
+    RECORDING = "recording"
+    INPUT = "input"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +90,8 @@ class SessionInfo:
     def __post_init__(self) -> None:
         if not _SESSION.fullmatch(self.session_id):
             raise RecorderError(f"not a session id: {self.session_id!r}; expected s- and 20 hex digits")
+        if not (0 <= self.columns <= MAX_SIZE and 0 <= self.rows <= MAX_SIZE):
+            raise RecorderError(f"not a terminal's size: {self.columns} columns, {self.rows} rows")
         for name, value in (("account", self.account), ("region", self.region)):
             if not _SCOPE.fullmatch(value):
                 raise RecorderError(f"not a name for an {name}: {value!r}")
@@ -176,8 +199,10 @@ class Quarantined:
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """What a look at the spools of dead writers came to. `waiting` are tried again: a key provider or an object
-    store could not be reached."""
+    """What a look at the spools of dead writers came to.
+
+    `waiting` names sessions that are tried again: a key provider or an object store could not be reached.
+    """
 
     finished: tuple[Manifest, ...]
     quarantined: tuple[Quarantined, ...]
@@ -201,10 +226,19 @@ def manifest_name(prefix: str, epoch: int = FIRST_EPOCH) -> str:
 
 
 def encryption_context(session: SessionInfo) -> dict[str, str]:
-    """What the data keys are bound to. Build it from the authorized database row, never from the manifest."""
+    """What the data keys are bound to.
+
+    For playback, build `session` from the authorized database row, never from the manifest: so a manifest that
+    somebody laid under another session's name opens nothing.
+    """
     return {
         "account": session.account,
         "region": session.region,
         "request": session.request_id,
         "session": session.session_id,
     }
+
+
+def key_context(context: Mapping[str, str], epoch: int, purpose: Purpose) -> dict[str, str]:
+    """The encryption context of one data key."""
+    return {**context, "epoch": str(epoch), "purpose": purpose.value}

@@ -38,7 +38,10 @@ class KeyProvider(Protocol):
         """
 
     async def unwrap(self, wrapped: bytes, context: Mapping[str, str]) -> bytes:
-        """The 32 bytes behind `wrapped`. Raises KeyUnavailable or KeyRefused (other context, unknown key, damage)."""
+        """The 32 bytes behind `wrapped`.
+
+        Raises KeyUnavailable or KeyRefused (other context, unknown key, damage).
+        """
 
 
 class ManifestSigner(Protocol):
@@ -75,16 +78,17 @@ class ObjectInfo:
 
 
 class ObjectStore(Protocol):
-    """Keeps objects under names like `a/b/c.seg`: segments of letters, digits and `._-`, none starting with a dot.
+    """Keeps objects under names like `a/b/c.seg`: parts of letters, digits, `.`, `_` and `-`.
 
-    Everything raises StoreUnavailable where a later try may work, and RefusedName for a name of another form.
+    No part starts with a dot.
+    Everything raises StoreUnavailable where a later try may work, and RefusedName for another form of name.
     """
 
     async def put_if_absent(self, name: str, data: bytes, sha256: str) -> Receipt:
         """Store `data` durably unless the name is taken; all or nothing.
 
         `sha256` is the hex digest that the stored object must have. An identical object under the name is a
-        success. Raises ObjectConflict (taken by other content) or ChecksumMismatch (`data` is not what `sha256` says).
+        success. Raises ObjectConflict (other content) or ChecksumMismatch (`data` is not what `sha256` says).
         """
 
     async def get(self, name: str) -> bytes:
@@ -101,7 +105,10 @@ class ObjectStore(Protocol):
 
 
 class RecordingObserver(Protocol):
-    """Hears how recordings end, at least once each, before the spool is freed. What it raises means: tell me again."""
+    """Hears how recordings end, at least once each and before the spool is freed.
+
+    What it raises means: tell me again.
+    """
 
     async def finished(self, manifest: Manifest) -> None:
         """The manifest is signed and stored; everything of the session is in the object store."""

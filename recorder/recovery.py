@@ -1,0 +1,128 @@
+"""Finishing what a dead writer left in the spool.
+
+Every step finds out what was done before: a recovery may be killed anywhere and run again. It writes no journal
+and seals segments under keys of their own salt, so no nonce is used twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from recorder.chain import Chain, once
+from recorder.events import Batch, gap_payload
+from recorder.journal import read_part
+from recorder.model import Durability, Kind, Manifest, Purpose, Quarantined, encryption_context, key_context
+from recorder.ports import KeyProvider, ManifestSigner, ObjectStore, RecordingObserver
+from recorder.sealing import journal_seal
+from recorder.spool import SessionFolder, SpoolHead, boot_id
+from recorder.uploading import TRANSIENT
+
+INTERRUPTED: Final = "interrupted: the recorder ended before the session did"
+POWER_LOSS: Final = "the machine went down: up to 50 ms before this may be missing"
+LOST_PART: Final = "a part of the spool is lost"
+TORN_PART: Final = "a part of the spool ends within a record"
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Something outside cannot be reached now; the spool stays as it is."""
+
+    session_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finisher:
+    """What finishing needs; `spool` is where the quarantine is."""
+
+    spool: Path
+    store: ObjectStore
+    keys: KeyProvider
+    signer: ManifestSigner
+    observer: RecordingObserver | None
+
+    async def recover(self, folder: SessionFolder) -> Manifest | Quarantined | Waiting | None:
+        """Finish one recording. None: nothing was ever recorded. Never raises for what a spool holds."""
+        try:
+            head = await self._head(folder)
+            return None if head is None else await self._finish(folder, head)
+        except TRANSIENT as failure:
+            return await self._wait(folder, str(failure))
+        except Exception as failure:  # noqa: BLE001 - one spool, whatever is in it, blocks no other
+            if isinstance(failure, OSError) and failure.errno in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE):
+                return await self._wait(folder, str(failure))
+            return await self.quarantine(folder, f"{type(failure).__name__}: {failure}")
+
+    async def quarantine(self, folder: SessionFolder, reason: str) -> Quarantined | Waiting:
+        """Move a spool aside and tell the observer; where that fails it waits."""
+        try:
+            aside = await asyncio.to_thread(folder.quarantine, self.spool, reason)
+        except OSError as failure:
+            return await self._wait(folder, f"{reason}; it cannot be moved to the quarantine: {failure}")
+        if self.observer is not None:
+            with contextlib.suppress(Exception):  # it is moved; the answer and reason.txt tell as well
+                await self.observer.quarantined(aside)
+        return aside
+
+    async def _wait(self, folder: SessionFolder, reason: str) -> Waiting:
+        if self.observer is not None:
+            with contextlib.suppress(Exception):  # the next try tells again
+                await self.observer.waiting(folder.path.name, reason)
+        return Waiting(folder.path.name, reason)
+
+    async def _head(self, folder: SessionFolder) -> SpoolHead | None:
+        try:
+            return await asyncio.to_thread(folder.head)
+        except FileNotFoundError:
+            if folder.parts():
+                raise
+            # Killed while opening: traffic begins only after the head is there.
+            await asyncio.to_thread(folder.remove)
+            return None
+
+    async def _finish(self, folder: SessionFolder, head: SpoolHead) -> Manifest:
+        context = key_context(encryption_context(head.session), head.epoch, Purpose.RECORDING)
+        data_key = await self.keys.unwrap(head.wrapped_key, context)
+        chain = Chain(folder, head, data_key, self.store, once)
+        chain.resume(await asyncio.to_thread(folder.stored))
+        seal = journal_seal(data_key)
+        parts = folder.parts()
+        last = parts[-1] if parts else -1
+        recovered = False
+        for number in range(len(chain.entries), last + 1):
+            batch = Batch(chain.tally.copy())
+            sure = 0
+            if number in parts:
+                data = await asyncio.to_thread(folder.part(number).read_bytes)
+                reading = await asyncio.to_thread(read_part, data, number, seal, chain.tally.copy())
+                batch, sure = reading.batch, len(reading.batch.heads)
+                if reading.torn and number != last:
+                    _gap(batch, reading.torn, TORN_PART)
+            else:
+                _gap(batch, 0, LOST_PART)
+            if number == last and batch.end().ended is None:
+                recovered = True
+                _end(batch, head)
+            await chain.append(batch, sure=sure)
+        while chain.tally.ended is None:
+            recovered = True
+            batch = Batch(chain.tally.copy())
+            _end(batch, head)
+            await chain.append(batch, sure=0)
+        return await chain.finish(self.signer, self.observer, recovered=recovered)
+
+
+def _gap(batch: Batch, lost: int, reason: str) -> None:
+    batch.add(Kind.GAP, batch.end().last_us, gap_payload(None, 0, lost, reason))
+
+
+def _end(batch: Batch, head: SpoolHead) -> None:
+    now = boot_id()
+    if head.durability != Durability.SYNC and (not now or head.boot_id != now):
+        _gap(batch, 0, POWER_LOSS)
+    batch.add(Kind.END, batch.end().last_us, INTERRUPTED.encode())

@@ -1,0 +1,197 @@
+"""The spool on disk: one folder a writer, locked while it lives; in it one folder a session.
+
+<spool>/.claims                       lock: one process at a time takes writers' folders
+<spool>/w-<16 hex>/.lock              held by the living writer
+<spool>/w-<16 hex>/<session id>/      head.json, stored.jsonl, 000000.journal, 000001.journal, …
+<spool>/quarantine/<session id>-<n>/  what could not be finished, and reason.txt
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from recorder import canonical
+from recorder.errors import DamagedRecording
+from recorder.events import Tally
+from recorder.model import Quarantined, SegmentEntry, SessionInfo
+from recorder.syncing import sync_folder
+
+SPOOL_FORMAT: Final = "jitgate-spool-1"
+_BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolHead:
+    """What a session's folder is good for without its writer: wrapped keys, never a key in the clear."""
+
+    format: str
+    session: SessionInfo
+    started_at: datetime
+    epoch: int
+    key_provider: str
+    wrapped_key: bytes
+    wrapped_input_key: bytes | None
+    boot_id: str
+    durability: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLine:
+    """One line of stored.jsonl: a segment that the object store has, and the tally after it."""
+
+    entry: SegmentEntry
+    tally: Tally
+
+
+def boot_id() -> str:
+    """Which run of the machine this is; empty where the system does not tell."""
+    try:
+        return _BOOT.read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFolder:
+    """The folder of one session. Everything raises OSError."""
+
+    path: Path
+
+    def create(self, head: SpoolHead) -> None:
+        """Make the folder with its head, durably. FileExistsError: the session is already there."""
+        self.path.mkdir(mode=0o700)
+        try:
+            self._write_durably("head.json", canonical.dump(head))
+            sync_folder(self.path.parent)
+        except OSError:
+            shutil.rmtree(self.path, ignore_errors=True)
+            raise
+
+    def head(self) -> SpoolHead:
+        """Raises DamagedRecording, FileNotFoundError."""
+        head = canonical.build(SpoolHead, canonical.load((self.path / "head.json").read_bytes()), "head")
+        if head.format != SPOOL_FORMAT:
+            raise DamagedRecording(f"spool format {head.format!r}; this version reads {SPOOL_FORMAT}")
+        return head
+
+    def part(self, number: int) -> Path:
+        return self.path / f"{number:06d}.journal"
+
+    def parts(self) -> list[int]:
+        """Numbers of the parts that are there, in order."""
+        return sorted(int(file.stem) for file in self.path.glob("*.journal") if file.stem.isdecimal())
+
+    def note_stored(self, line: StoredLine) -> None:
+        """Remember, durably, that a segment is stored: saves a recovery from fetching it."""
+        with (self.path / "stored.jsonl").open("ab") as log:
+            log.write(canonical.dump(line) + b"\n")
+            log.flush()
+            os.fdatasync(log.fileno())
+
+    def stored(self) -> list[StoredLine]:
+        """What was noted, up to the first line that cannot be read: the rest is found in the store again."""
+        try:
+            lines = (self.path / "stored.jsonl").read_bytes().split(b"\n")
+        except FileNotFoundError:
+            return []
+        noted: list[StoredLine] = []
+        for line in lines:
+            try:
+                found = canonical.build(StoredLine, canonical.load(line))
+            except DamagedRecording:
+                break
+            if found.entry.sequence != len(noted):
+                break
+            noted.append(found)
+        return noted
+
+    def remove(self) -> None:
+        """Free the spool. Renamed first, so that a half-removed folder is never taken for a recording."""
+        done = self.path.with_name(f".done-{self.path.name}-{secrets.token_hex(4)}")
+        self.path.rename(done)
+        shutil.rmtree(done, ignore_errors=True)
+
+    def quarantine(self, spool: Path, reason: str) -> Quarantined:
+        """Move the folder aside with its reason."""
+        aside = spool / "quarantine"
+        aside.mkdir(mode=0o700, exist_ok=True)
+        target = aside / f"{self.path.name}-{secrets.token_hex(4)}"
+        self.path.rename(target)
+        with contextlib.suppress(OSError):  # a full disk must not keep it among the living
+            (target / "reason.txt").write_text(reason + "\n", encoding="utf-8")
+        return Quarantined(self.path.name, str(target), reason)
+
+    def _write_durably(self, name: str, data: bytes) -> None:
+        fd = os.open(self.path / f"{name}.tmp", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        (self.path / f"{name}.tmp").rename(self.path / name)
+        sync_folder(self.path)
+
+
+@dataclass(slots=True)
+class WriterFolder:
+    """A writer's folder, held by its lock."""
+
+    path: Path
+    lock: int
+
+    def sessions(self) -> list[SessionFolder]:
+        return [SessionFolder(each) for each in sorted(self.path.glob("s-*")) if each.is_dir()]
+
+    def release(self) -> None:
+        """Let go; the folder goes too where nothing is left in it."""
+        if not self.sessions():
+            shutil.rmtree(self.path, ignore_errors=True)
+        os.close(self.lock)
+
+
+def claim_new(spool: Path) -> WriterFolder:
+    """A folder of our own. Raises OSError."""
+    spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _claims(spool):
+        path = spool / f"w-{secrets.token_hex(8)}"
+        path.mkdir(mode=0o700)
+        return WriterFolder(path, _lock(path / ".lock", wait=True))
+
+
+def claim_dead(spool: Path) -> list[WriterFolder]:
+    """The folders whose writers are gone; they are ours now. Raises OSError."""
+    claimed = []
+    with _claims(spool):
+        for path in sorted(spool.glob("w-*")):
+            try:
+                claimed.append(WriterFolder(path, _lock(path / ".lock", wait=False)))
+            except (BlockingIOError, FileNotFoundError):
+                continue
+    return claimed
+
+
+@contextlib.contextmanager
+def _claims(spool: Path) -> Iterator[None]:
+    lock = _lock(spool / ".claims", wait=True)
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+def _lock(path: Path, *, wait: bool) -> int:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError:
+        os.close(fd)
+        raise
+    return fd

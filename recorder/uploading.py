@@ -1,0 +1,146 @@
+"""Takes a living recording's finished parts, in order, into the object store."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential
+
+from recorder.chain import Chain, once
+from recorder.errors import KeyUnavailable, ObserverFailed, RecordingFailed, StoreUnavailable
+from recorder.events import Batch, Tally
+from recorder.journal import Part, read_part
+from recorder.model import Kind
+from recorder.ports import RecordingObserver
+from recorder.syncing import GroupSync
+
+TRANSIENT: Final = (KeyUnavailable, StoreUnavailable, ObserverFailed)
+_PATIENCE: Final = wait_exponential(multiplier=0.25, max=30)
+
+T = TypeVar("T")
+
+
+class Persistent:
+    """An attempt that goes on until it works or is refused for good; the observer hears each failure."""
+
+    def __init__(self, session_id: str, observer: RecordingObserver | None) -> None:
+        self._session_id = session_id
+        self._observer = observer
+
+    async def __call__(self, action: Callable[[], Awaitable[T]]) -> T:
+        retrying = AsyncRetrying(retry=retry_if_exception_type(TRANSIENT), wait=_PATIENCE, before_sleep=self._tell)
+        return await retrying(once, action)
+
+    async def _tell(self, state: RetryCallState) -> None:
+        if self._observer is not None and state.outcome is not None:
+            await self._observer.waiting(self._session_id, str(state.outcome.exception()))
+
+
+class Memory:
+    """What all parts of the process may keep of their events, so that they need not be read again."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._used = 0
+
+    def keep(self, part: Part, cost: int) -> None:
+        """Count what a part added; a part that would exceed the limit is read from its file later."""
+        part.kept += cost
+        self._used += cost
+        if self._used > self._limit:
+            part.batch = None
+            self.free(part)
+
+    def free(self, part: Part) -> None:
+        self._used -= part.kept
+        part.kept = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """A part to upload; `ending` is said by an END that the journal could not take any more."""
+
+    part: Part | None
+    end: Tally
+    ending: bytes | None
+
+
+class Uploader:
+    """One recording's queue. Its task runs only while there is something to do."""
+
+    def __init__(
+        self, chain: Chain, seal: AESGCM, sync: GroupSync, memory: Memory, *, failed: Callable[[str], None]
+    ) -> None:
+        self.chain = chain
+        self._seal = seal
+        self._sync = sync
+        self._memory = memory
+        self._failed = failed
+        self._queue: deque[_Pending] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._refused: Exception | None = None
+
+    def add(self, part: Part | None, end: Tally, ending: bytes | None = None) -> None:
+        """Nobody writes to `part` any more; `end` is the tally after it."""
+        self._queue.append(_Pending(part, end, ending))
+        if self._task is None and self._refused is None:
+            self._task = asyncio.get_running_loop().create_task(self._drain())
+
+    async def drained(self) -> None:
+        """Returns when everything added is stored. Raises what refused it for good."""
+        while self._task is not None:
+            await asyncio.wait({self._task})
+        if self._refused is not None:
+            raise self._refused
+
+    def abandon(self) -> None:
+        """Stop trying; the spool keeps what is not stored."""
+        self._refused = RecordingFailed("the recorder was stopped")
+        if self._task is not None:
+            self._task.cancel()
+        for pending in self._queue:
+            if pending.part is not None:
+                self._memory.free(pending.part)
+                pending.part.close()
+
+    async def _drain(self) -> None:
+        try:
+            while self._queue:
+                await self._upload(self._queue[0])
+                self._queue.popleft()
+        except Exception as refusal:  # noqa: BLE001 - whatever it is, it must not pass as uploaded
+            self._refused = refusal
+            self._failed(f"its upload is refused: {refusal}")
+        finally:
+            self._task = None
+
+    async def _upload(self, pending: _Pending) -> None:
+        part = pending.part
+        if part is None:
+            batch = Batch(self.chain.tally.copy())
+        else:
+            try:
+                await self._sync.retire(part)
+            except OSError as failure:  # memory and store may still save it
+                self._failed(f"the spool cannot be made durable: {failure}")
+            part.close()
+            kept = part.batch
+            batch = kept if kept is not None else await asyncio.to_thread(self._read, part)
+        end: Tally | None = pending.end
+        if pending.ending is not None:
+            batch.add(Kind.END, pending.end.last_us, pending.ending)
+            end = None
+        await self.chain.append(batch, end)
+        if part is not None:
+            self._memory.free(part)
+            with contextlib.suppress(OSError):  # it goes with its folder
+                part.path.unlink()
+
+    def _read(self, part: Part) -> Batch:
+        return read_part(part.path.read_bytes(), part.number, self._seal, part.start).batch
