@@ -5,11 +5,11 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import ColumnElement, insert, select, update
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.errors import invalid
-from gateway.store import tables
+from gateway.store import tables, upsert
 
 MAXIMUM_DURATION_MINUTES = 1440
 MAXIMUM_IDLE_MINUTES = 60
@@ -56,7 +56,9 @@ class Preferences:
 
 async def get(connection: AsyncConnection, account: str, region: str) -> Preferences:
     """What holds there; the defaults where nothing is stored."""
-    query = select(_preferences.c.document).where(*_place(account, region))
+    query = select(_preferences.c.document).where(
+        _preferences.c.account == account, _preferences.c.region == region
+    )
     document = (await connection.execute(query)).scalar_one_or_none()
     if document is None:
         return Preferences()
@@ -68,10 +70,4 @@ async def put(
 ) -> None:
     """Replaces what holds there as a whole."""
     values = {"document": asdict(new), "changed_at": at, "changed_by": by}
-    changed = await connection.execute(update(_preferences).where(*_place(account, region)).values(**values))
-    if changed.rowcount == 0:
-        await connection.execute(insert(_preferences).values(account=account, region=region, **values))
-
-
-def _place(account: str, region: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    return _preferences.c.account == account, _preferences.c.region == region
+    await upsert.put(connection, _preferences, {"account": account, "region": region}, values)

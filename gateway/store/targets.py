@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Row, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.store import tables
+from gateway.store import tables, upsert
 
 _targets = tables.targets
 
@@ -60,10 +60,7 @@ async def put(connection: AsyncConnection, target: Target) -> None:
         "changed_at": target.changed_at,
         "changed_by": target.changed_by,
     }
-    place = (_targets.c.account == target.account, _targets.c.region == target.region)
-    changed = await connection.execute(update(_targets).where(*place).values(**values))
-    if changed.rowcount == 0:
-        await connection.execute(insert(_targets).values(account=target.account, region=target.region, **values))
+    await upsert.put(connection, _targets, {"account": target.account, "region": target.region}, values)
 
 
 def _target(row: Row[Any]) -> Target:
