@@ -1,8 +1,8 @@
 """What is wrong with a policy text, where, and what to write instead (R12)."""
 
 from bisect import bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +44,25 @@ class Places:
         return Finding(line, column, message, write_instead, start, end)
 
 
-def rewrite(text: str, findings: Sequence[Finding]) -> str:
-    """The text with what the findings say written instead. Where two overlap, the later one waits.
+def rewrite(text: str, findings: Iterable[Finding]) -> str:
+    """The text with what the findings say written instead. Where two overlap, the outer or earlier one goes first.
 
     A text with several faults may need a second round: a fault can hide another.
     """
     parts: list[str] = []
     done = 0
-    for finding in sorted(findings, key=lambda finding: (finding.start, finding.end)):
-        if finding.start < done or (parts and finding.start == done == finding.end):
-            continue
-        parts += [text[done : finding.start], finding.write_instead]
-        done = finding.end
+    for finding in sorted(findings, key=lambda finding: (finding.start, -finding.end)):
+        if finding.start >= done:
+            parts += [text[done : finding.start], finding.write_instead]
+            done = finding.end
     return "".join([*parts, text[done:]])
+
+
+def mended(text: str, start: int, end: int, findings: Iterable[Finding]) -> str:
+    """`text[start:end]` with the findings in it written instead."""
+    inside = (
+        replace(finding, start=finding.start - start, end=finding.end - start)
+        for finding in findings
+        if start <= finding.start and finding.end <= end
+    )
+    return rewrite(text[start:end], inside)

@@ -178,8 +178,8 @@ class Tree:
         if written in known:
             return str(written)
         close = get_close_matches(written.lower(), [word.lower() for word in known], 1, 0.5)
-        meant = [word for word in known if word.lower() in close] or [None]
-        self.note(node, f"`{path[-1]}` is {' or '.join(known)}", (spellings or {}).get(written.lower(), meant[0]))
+        meant = next((word for word in known if word.lower() in close), None)
+        self.note(node, f"`{path[-1]}` is {' or '.join(known)}", (spellings or {}).get(written.lower(), meant))
         return default
 
     @staticmethod

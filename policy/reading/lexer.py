@@ -1,7 +1,8 @@
 """Cedar text as tokens that know where they stand.
 
 Cedar's own parser says what is wrong but not where. This lexer, and the reader on top of it, exist to find the
-place; whether a text is accepted is for Cedar alone to say.
+place; whether a text is accepted is for Cedar alone to say. Comments and strings end where they end for Cedar: a
+bracket that only Cedar saw would not be counted here.
 """
 
 import re
@@ -9,13 +10,13 @@ from dataclasses import dataclass
 
 _TOKEN = re.compile(
     r"""
-    (?P<space> \s+ | //[^\n]* )
+    (?P<space> \s+ | //[^\n\r]* )
   | (?P<name> [_A-Za-z][_A-Za-z0-9]* )
   | (?P<number> [0-9]+ )
-  | (?P<string> "(?:[^"\\]|\\.)*" )
+  | (?P<string> "(?:[^"\\]|\\[^\n])*" )
   | (?P<mark> :: | == | != | <= | >= | && | \|\| | [-+*!<>(){}\[\],;.:@?=] )
     """,
-    re.VERBOSE | re.DOTALL,
+    re.VERBOSE,
 )
 _CLOSING_QUOTE = {"'": "'", "\u2018": "\u2019", "\u201c": "\u201d", "\u201d": "\u201d", "\u2019": "\u2019"}
 _STRING_ENDS_BEFORE = re.compile(r"[)\]},;\n]|$")

@@ -38,6 +38,9 @@ def _statement(cursor: Cursor) -> Statement:
     parts = _Parts(effect_start=start)
     unreadable = None
     try:
+        if cursor.now.text == "\ufeff":
+            mark = cursor.take()
+            cursor.slip(mark.start, mark.end, "there is a byte order mark here", "")
         _annotations(cursor, parts)
         _effect(cursor, parts)
         _scopes(cursor, parts)
@@ -174,11 +177,38 @@ def _clauses(cursor: Cursor, parts: _Parts) -> None:
             cursor.slip(token.start, token.start, "`when` is missing here", "when ")
         elif cursor.take().text in ("where", "if"):
             cursor.slip(token.start, token.end, f"Cedar writes `when` for `{token.text}`", "when")
-        cursor.expect("{")
-        body = expression(cursor)
-        cursor.expect_or_insert("}", ";", "@", "permit", "forbid")
         word = "unless" if token.text == "unless" else "when"
+        cursor.expect("{")
+        body = _body(cursor, applies_if=(parts.effect == "forbid") == (word == "when"))
+        cursor.expect_or_insert("}", ";", "@", "permit", "forbid")
         parts.clauses.append(Clause(word, token.start, cursor.behind, body))
+
+
+def _body(cursor: Cursor, *, applies_if: bool) -> Expr:
+    """The condition of a clause. One that makes no sense is seen through as what keeps it from approving."""
+    start = cursor.now.start
+    try:
+        body = expression(cursor)
+        if not cursor.sees("}", ";") and cursor.now.kind != "end" and not _begins_statement(cursor):
+            raise cursor.stuck("`&&`, `||` or `}`")
+    except Unreadable as fault:
+        _skip_body(cursor, fault)
+        line, column = cursor.places.of(fault.token.start)
+        harmless = str(applies_if).lower()
+        message = f"{fault}; until you have written it anew, `{harmless}` keeps this from approving"
+        cursor.slips = [slip for slip in cursor.slips if slip.start < start]
+        cursor.slips.append(Finding(line, column, message, harmless, start, cursor.behind))
+        return Expr("boolean", start, cursor.behind, harmless)
+    return body
+
+
+def _skip_body(cursor: Cursor, fault: Unreadable) -> None:
+    """On to the `}` that closes the clause. Raises the fault again where there is none."""
+    open_braces = 0
+    while not cursor.sees("}") or open_braces:
+        if cursor.now.kind == "end" or cursor.sees(";") or _begins_statement(cursor):
+            raise fault
+        open_braces += {"{": 1, "}": -1}.get(cursor.take().text, 0)
 
 
 def _semicolon(cursor: Cursor) -> None:
