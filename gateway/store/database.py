@@ -12,6 +12,7 @@ from sqlalchemy.types import TypeDecorator
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WRITE = "jitgate_write"
+_TRANSACTION = "jitgate_transaction"
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -43,6 +44,12 @@ class Transaction:
         """Runs `action` when, and only when, the transaction has been committed. It must not fail or block."""
         self._after_commit.append(action)
 
+    @staticmethod
+    def of(connection: AsyncConnection) -> "Transaction | None":
+        """The transaction that `connection` is in; None on a connection that only reads."""
+        transaction: Transaction | None = connection.info.get(_TRANSACTION)
+        return transaction
+
     def committed(self) -> None:
         for action in self._after_commit:
             action()
@@ -71,7 +78,12 @@ class Database:
             await connection.execution_options(**{_WRITE: True})
             transaction = Transaction(connection)
             async with connection.begin():
-                yield transaction
+                info = connection.info
+                info[_TRANSACTION] = transaction
+                try:
+                    yield transaction
+                finally:
+                    del info[_TRANSACTION]  # it belongs to the pooled connection, which outlives us
         transaction.committed()
 
     @contextlib.asynccontextmanager

@@ -4,10 +4,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from opentelemetry import metrics
 from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.store import tables
+from gateway.store.database import Transaction
+
+# Requests, decisions, sessions, sign-ins: whatever happens is an event, so one counter measures them all (R34).
+_counter = metrics.get_meter("jitgate").create_counter("jitgate.events", description="Events, by type and scope")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +48,10 @@ async def append(connection: AsyncConnection, *new: Event) -> None:
     ]
     if rows:
         await connection.execute(insert(tables.events), rows)
+    if transaction := Transaction.of(connection):
+        transaction.after_commit(lambda: _count(new))
+
+
+def _count(committed: tuple[Event, ...]) -> None:
+    for event in committed:
+        _counter.add(1, {"type": event.type, "account": event.account, "region": event.region})
