@@ -1,5 +1,6 @@
 """People and the roles that they hold (R31, R32)."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -7,6 +8,17 @@ from enum import StrEnum
 
 LOCAL_ISSUER = "local"
 EVERYWHERE = "*"  # all accounts, or all Regions
+
+_USER_ID = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}")
+_GROUP_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+
+
+def is_user_id(text: str) -> bool:
+    return _USER_ID.fullmatch(text) is not None
+
+
+def is_group_id(text: str) -> bool:
+    return _GROUP_ID.fullmatch(text) is not None
 
 
 class Role(StrEnum):

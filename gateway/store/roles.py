@@ -59,13 +59,15 @@ async def lock_administrators(connection: AsyncConnection) -> None:
     await connection.execute(select(_grants.c.holder_id).where(_administers()).with_for_update())
 
 
-async def administrators(connection: AsyncConnection) -> frozenset[str]:
-    """Ids of those who can administer the organization now: neither removed nor locked."""
+async def administrators(connection: AsyncConnection, *, even_locked: bool = False) -> frozenset[str]:
+    """Ids of those who can administer the organization now: neither removed nor (unless asked for) locked."""
     own = and_(_grants.c.holder_type == "user", _grants.c.holder_id == _users.c.id)
     groups = select(_memberships.c.group_id).where(_memberships.c.user_id == _users.c.id).scalar_subquery()
     shared = and_(_grants.c.holder_type == "group", _grants.c.holder_id.in_(groups))
     holds = select(_grants.c.holder_id).where(_administers(), or_(own, shared)).exists()
-    query = select(_users.c.id).where(_users.c.removed_at.is_(None), _users.c.locked_at.is_(None), holds)
+    query = select(_users.c.id).where(_users.c.removed_at.is_(None), holds)
+    if not even_locked:
+        query = query.where(_users.c.locked_at.is_(None))
     return frozenset(await connection.scalars(query))
 
 

@@ -13,7 +13,7 @@ from gateway.store.migrate import DatabaseTooNew, migrate
 
 
 async def _schema(database: Database) -> dict[str, list[str]]:
-    """Name -> definition, its parts in an order of their own: Alembic sorts columns and constraints its own way."""
+    """Name -> definition, its parts sorted: Alembic puts columns and constraints in an order of its own."""
     query = text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name != 'alembic_version'")
     async with database.read() as connection:
         rows = (await connection.execute(query)).all()

@@ -1,0 +1,151 @@
+"""Client certificates: what `jit login` gets, and who is behind one (R24, R31)."""
+
+import hashlib
+import re
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from gateway.errors import Kind, Refused, invalid
+from gateway.identity.authority import SKEW, CertificateAuthority, common_name
+from gateway.identity.ports import Clock
+
+MAXIMUM_LIFETIME = timedelta(hours=12)
+_MAXIMUM_REQUEST_BYTES = 4096
+_MAXIMUM_CERTIFICATE_BYTES = 8192
+_CACHED = 4096
+_IDENTITY = re.compile(r"jitgate://user/([a-z0-9][a-z0-9._@-]{0,63})")
+
+
+@dataclass(frozen=True, slots=True)
+class ClientCertificate:
+    """What was issued: PEM, the client's certificate first, then the authority's."""
+
+    chain: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Whom a client certificate names. `key_hash`: SHA-256 of the SubjectPublicKeyInfo (DER), hex."""
+
+    user_id: str
+    key_hash: str
+    valid_from: datetime
+    expires_at: datetime
+
+
+class ClientCertificates:
+    """Issues client certificates and reads them back."""
+
+    def __init__(self, authority: CertificateAuthority, clock: Clock) -> None:
+        self._authority = authority
+        self._clock = clock
+        self._known: OrderedDict[bytes, Peer] = OrderedDict()
+
+    def key_of(self, certificate_request: bytes) -> CertificatePublicKeyTypes:
+        """The key that a PKCS#10 request (DER) asks to certify. Nothing else in the request counts.
+
+        Raises Refused INVALID_FIELD unless it is signed by that key, an ECDSA P-256 or Ed25519 one.
+        """
+        try:
+            key = _requested_key(certificate_request)
+        except Exception as error:  # it parses foreign bytes: whatever it raises, they are no request
+            raise invalid(
+                "certificate_request",
+                "is no PKCS#10 request (DER) signed by its own ECDSA P-256 or Ed25519 key",
+                "Make a new key and sign in again with jit login.",
+            ) from error
+        return key
+
+    def issue(
+        self, key: CertificatePublicKeyTypes, user_id: str, lifetime: timedelta = MAXIMUM_LIFETIME
+    ) -> ClientCertificate:
+        """Certifies `key` as the user's. Raises ValueError beyond MAXIMUM_LIFETIME or for an id that is none."""
+        identity = f"jitgate://user/{user_id}"
+        if not timedelta() < lifetime <= MAXIMUM_LIFETIME or not _IDENTITY.fullmatch(identity):
+            raise ValueError("no client certificate can be issued for that")
+        now = self._clock().replace(microsecond=0)  # certificates know whole seconds
+        expires_at = min(now + lifetime, self._authority.certificate.not_valid_after_utc)
+        certificate = self._authority.sign(
+            x509.CertificateBuilder()
+            .subject_name(common_name(user_id))  # for people who look at it; the identity is the URI
+            .public_key(key)
+            .not_valid_before(now - SKEW)
+            .not_valid_after(expires_at)
+            .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(identity)]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=True)
+        )
+        chain = certificate.public_bytes(Encoding.PEM) + self._authority.certificate_pem()
+        return ClientCertificate(chain.decode("ascii"), expires_at)
+
+    def identify(self, certificate_pem: bytes) -> Peer:
+        """Whom the certificate of a TLS peer names, if it holds now.
+
+        The TLS server has verified the chain and that the peer has the key. The signature is checked here once
+        more, so that a server set up to trust another authority as well lets nobody of that one in.
+        Raises Refused UNAUTHENTICATED SIGN_IN_REQUIRED.
+        """
+        peer = self._known.get(certificate_pem)
+        if peer is None:
+            peer = self._read(certificate_pem)
+            self._known[certificate_pem] = peer
+            if len(self._known) > _CACHED:
+                self._known.popitem(last=False)
+        else:
+            self._known.move_to_end(certificate_pem)
+        now = self._clock()
+        if now >= peer.expires_at:
+            raise _sign_in(f"the client certificate expired at {peer.expires_at:%Y-%m-%d %H:%M:%S} UTC")
+        if now < peer.valid_from:
+            raise _sign_in("the client certificate does not hold yet")
+        return peer
+
+    def _read(self, certificate_pem: bytes) -> Peer:
+        if not certificate_pem:
+            raise _sign_in("no client certificate was shown")
+        if len(certificate_pem) > _MAXIMUM_CERTIFICATE_BYTES:
+            raise _sign_in("the client certificate is too large")
+        try:
+            certificate = x509.load_pem_x509_certificate(certificate_pem)
+            certificate.verify_directly_issued_by(self._authority.certificate)
+            extensions = certificate.extensions
+            names = list(extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
+            usage = list(extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
+            key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound, x509.DuplicateExtension) as error:
+            raise _sign_in("the client certificate is not one of this gateway's") from error
+        uri = names[0] if len(names) == 1 else None
+        match = _IDENTITY.fullmatch(uri.value) if isinstance(uri, x509.UniformResourceIdentifier) else None
+        if match is None or usage != [ExtendedKeyUsageOID.CLIENT_AUTH]:
+            raise _sign_in("the client certificate names no user")
+        return Peer(
+            user_id=match[1],
+            key_hash=hashlib.sha256(key).hexdigest(),
+            valid_from=certificate.not_valid_before_utc,
+            expires_at=certificate.not_valid_after_utc,
+        )
+
+
+def _requested_key(certificate_request: bytes) -> CertificatePublicKeyTypes:
+    if not 0 < len(certificate_request) <= _MAXIMUM_REQUEST_BYTES:
+        raise ValueError("too short or too long")
+    request = x509.load_der_x509_csr(certificate_request)
+    key = request.public_key()
+    is_p256 = isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)
+    if not is_p256 and not isinstance(key, ed25519.Ed25519PublicKey):
+        raise ValueError("a key of another kind")
+    if not request.is_signature_valid:
+        raise ValueError("not signed by its own key")
+    return key
+
+
+def _sign_in(why: str) -> Refused:
+    return Refused(Kind.UNAUTHENTICATED, "SIGN_IN_REQUIRED", why, "Sign in: jit login")

@@ -1,0 +1,227 @@
+"""Signing in: a proof against a certificate for the client's key (R31)."""
+
+from dataclasses import dataclass, field
+
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+
+from gateway.errors import Kind, Refused, invalid
+from gateway.identity import backoff, passwords
+from gateway.identity.administrator_codes import hash_code
+from gateway.identity.attempts import Attempts
+from gateway.identity.client_certificates import ClientCertificate, ClientCertificates
+from gateway.identity.model import EVERYWHERE, LOCAL_ISSUER, Role, RoleGrant, User, is_user_id
+from gateway.identity.passwords import Passwords
+from gateway.identity.ports import Clock
+from gateway.store import directory, events, roles, sign_ins
+from gateway.store.changes import Changes
+from gateway.store.database import Database, Transaction
+from gateway.store.events import Event
+from gateway.store.sign_ins import Password
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordProof:
+    """What the person knows. A new password replaces the old one in the same step; empty keeps it."""
+
+    user_id: str
+    password: str = field(repr=False)
+    new_password: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CodeProof:
+    """The administrator code, and what the administrator is to be called and sign in with from then on."""
+
+    code: str = field(repr=False)
+    user_id: str
+    new_password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """A person who has been proven, and the certificate for the key."""
+
+    user: User
+    grants: tuple[RoleGrant, ...]
+    certificate: ClientCertificate
+
+
+class SignIn:
+    """Proves people and certifies their keys."""
+
+    def __init__(
+        self,
+        database: Database,
+        passwords: Passwords,
+        certificates: ClientCertificates,
+        changes: Changes,
+        clock: Clock,
+    ) -> None:
+        self._database = database
+        self._passwords = passwords
+        self._certificates = certificates
+        self._changes = changes
+        self._clock = clock
+        self._attempts = Attempts(database, clock)
+
+    async def with_password(
+        self, proof: PasswordProof, certificate_request: bytes, source_address: str
+    ) -> SignedIn:
+        """A local user by password.
+
+        Who does not know the password learns nothing: not whether the user exists, is locked or must change it.
+        Raises Refused: INVALID_FIELD, SIGN_IN_FAILED, SIGN_IN_BACKOFF, SIGN_IN_BUSY, USER_LOCKED,
+        PASSWORD_CHANGE_REQUIRED.
+        """
+        key = self._certificates.key_of(certificate_request)
+        if proof.new_password:
+            passwords.check_new(proof.new_password, proof.user_id, "password.new_password")
+            if proof.new_password == proof.password:
+                raise invalid("password.new_password", "is the old one", "Choose another one.")
+        await self._attempts.admit(proof.user_id, source_address)
+        async with self._database.read() as connection:
+            stored = await sign_ins.password(connection, proof.user_id)
+        matches = await self._passwords.verify(stored.hash if stored else None, proof.password)
+        if stored is None or not matches:
+            await self._attempts.failed("password", proof.user_id, source_address, exists=stored is not None)
+            raise _wrong_password()
+        new = await self._new_password(proof, stored)
+        async with self._database.transaction() as tx:
+            await self._attempts.forgive(tx, proof.user_id, source_address)
+            user = await directory.get(tx.connection, proof.user_id, self._clock(), for_update=True)
+            if user is None or await sign_ins.password(tx.connection, user.id) != stored:
+                raise _wrong_password()  # it was changed, or the user removed, while this one was being checked
+            if new is not None or not stored.must_change:
+                return await self._admitted(tx, user, new, key, source_address)
+        raise Refused(
+            Kind.FAILED_PRECONDITION,
+            "PASSWORD_CHANGE_REQUIRED",
+            "this password was set by an administrator and must be changed",
+            f"Sign in again with a new password of at least {passwords.MINIMUM_CHARACTERS} characters.",
+        )
+
+    async def _new_password(self, proof: PasswordProof, stored: Password) -> Password | None:
+        """What to store from now on; None: what is stored already."""
+        if proof.new_password:
+            return Password(await self._passwords.hash(proof.new_password), must_change=False)
+        if self._passwords.is_outdated(stored.hash) and not stored.must_change:
+            return Password(await self._passwords.hash(proof.password), must_change=False)
+        return None
+
+    async def with_administrator_code(
+        self, proof: CodeProof, certificate_request: bytes, source_address: str
+    ) -> SignedIn:
+        """Whoever holds the host's code: becomes an administrator, or is one and gets a new password.
+
+        A refusal leaves the code usable. Raises Refused: INVALID_FIELD, SIGN_IN_FAILED, SIGN_IN_BACKOFF,
+        SIGN_IN_BUSY, USER_ID_TAKEN, USER_LOCKED.
+        """
+        key = self._certificates.key_of(certificate_request)
+        if not is_user_id(proof.user_id):
+            raise invalid("administrator_code.user_id", "must be 1 to 64 characters: a-z, 0-9, '.', '_', '@', '-'")
+        passwords.check_new(proof.new_password, proof.user_id, "administrator_code.new_password")
+        await self._attempts.admit_source(source_address)
+        code_hash = hash_code(proof.code)
+        async with self._database.read() as connection:
+            works = await sign_ins.code_works(connection, code_hash, self._clock())
+        if works:  # only now: hashing is dear, and anybody can send a wrong code
+            new = Password(await self._passwords.hash(proof.new_password), must_change=False)
+            async with self._database.transaction() as tx:
+                if await sign_ins.use_code(tx.connection, code_hash, self._clock()):
+                    user = await self._administrator(tx, proof.user_id, source_address)
+                    return await self._admitted(tx, user, new, key, source_address)
+        await self._attempts.failed("administrator_code", "", source_address, exists=False)
+        raise Refused(
+            Kind.UNAUTHENTICATED,
+            "SIGN_IN_FAILED",
+            "the administrator code is wrong, used or over",
+            "Make a new one on the gateway's host: jitgate admin-code",
+        )
+
+    async def _administrator(self, tx: Transaction, user_id: str, source_address: str) -> User:
+        """The local administrator of that id, made if the id is free. Another person's account is not handed over:
+        whoever could take an approver's would decide in that person's name."""
+        now = self._clock()
+        user = await directory.get(tx.connection, user_id, now, for_update=True)
+        if user is not None:
+            if user.removed_at is None and user.issuer == LOCAL_ISSUER and await _administers(tx, user_id):
+                return user
+            raise Refused(
+                Kind.ALREADY_EXISTS,
+                "USER_ID_TAKEN",
+                f"{user_id} is or was somebody who is no local administrator",
+                "Choose another user id; the code still works.",
+            )
+        user = User(user_id, LOCAL_ISSUER, user_id, "", frozenset(), {}, now, now)
+        await directory.add(tx.connection, user)
+        grant = RoleGrant("user", user_id, Role.ORGANIZATION_ADMINISTRATOR, EVERYWHERE, EVERYWHERE)
+        await roles.add(tx.connection, grant)
+        await events.append(
+            tx.connection,
+            Event(
+                "user.created",
+                now,
+                user_id,
+                f"{user_id} became organization administrator by the host's code",
+                source_address=source_address,
+            ),
+        )
+        return user
+
+    async def _admitted(
+        self,
+        tx: Transaction,
+        user: User,
+        new: Password | None,
+        key: CertificatePublicKeyTypes,
+        source_address: str,
+    ) -> SignedIn:
+        if user.locked_at is not None:
+            raise locked(user)
+        now = self._clock()
+        source = backoff.source_of(source_address)
+        if new is not None:
+            await sign_ins.set_password(tx.connection, user.id, new, now)
+        await sign_ins.signed_in_from(tx.connection, user.id, source, now, now - backoff.ACCUSTOMED_FOR)
+        await directory.signed_in(tx.connection, user.id, now)
+        known = await directory.identity(tx.connection, user.id, now)
+        if known is None:
+            raise LookupError("a user that was just read is gone")
+        certificate = self._certificates.issue(key, user.id)
+        await events.append(
+            tx.connection,
+            Event(
+                "sign_in.succeeded",
+                now,
+                user.id,
+                f"{user.id} signed in",
+                actor_id=user.id,
+                source_address=source_address,
+                details={"password_changed": new is not None, "until": certificate.expires_at.isoformat()},
+            ),
+        )
+        tx.after_commit(lambda: self._changes.publish("users"))
+        return SignedIn(*known, certificate)
+
+
+def locked(user: User) -> Refused:
+    """What a locked person reads, once proven."""
+    return Refused(
+        Kind.PERMISSION_DENIED,
+        "USER_LOCKED",
+        f"{user.id} is locked: {user.lock_reason}",
+        "Ask an organization administrator to unlock you: jit unlock",
+    )
+
+
+def _wrong_password() -> Refused:
+    return Refused(
+        Kind.UNAUTHENTICATED,
+        "SIGN_IN_FAILED",
+        "user or password is wrong",
+        "Try again, or ask an organization administrator for a new password.",
+    )
+
+
+async def _administers(tx: Transaction, user_id: str) -> bool:
+    return user_id in await roles.administrators(tx.connection, even_locked=True)
