@@ -1,0 +1,190 @@
+"""Whether a recording is what its writer left: signature, chain, hashes, counts.
+
+Needs the manifest, the objects and public keys; no gateway, no decryption key. With a key provider it also opens
+every segment and counts again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from recorder.errors import DamagedManifest, DamagedRecording, KeyRefused, ObjectMissing
+from recorder.events import Tally
+from recorder.manifest import check_manifest, parse_manifest
+from recorder.model import GENESIS, Epoch, Manifest, Purpose, SegmentEntry, key_context, segment_name
+from recorder.ports import KeyProvider, ObjectStore
+from recorder.segment import Place, entry_of, open_segment, parse_header
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is not as it was written; `where` is `manifest` or an object's name."""
+
+    where: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """`manifest` is None where it does not even parse. `size` counts the segments' bytes that were read."""
+
+    manifest: Manifest | None
+    findings: tuple[Finding, ...]
+    segments: int
+    size: int
+    decrypted: bool
+
+    @property
+    def intact(self) -> bool:
+        return not self.findings
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What decrypting needs; `context` is `encryption_context` of the authorized session."""
+
+    keys: KeyProvider
+    context: Mapping[str, str]
+
+
+async def verify(
+    data: bytes,
+    store: ObjectStore,
+    public_keys: Collection[bytes],
+    *,
+    opening: Opening | None = None,
+    prefix: str | None = None,
+) -> Verification:
+    """Check a recording. `data` is its manifest's file, `public_keys` are raw Ed25519 keys that are trusted.
+
+    `prefix` is where the objects are, by default where the writer put them (`""`: a folder with just this
+    recording). Raises StoreUnavailable and KeyUnavailable; everything else that is wrong is a finding.
+    """
+    findings: list[Finding] = []
+    try:
+        manifest = check_manifest(data, public_keys)
+    except DamagedManifest as damaged:
+        findings.append(Finding("manifest", str(damaged)))
+        try:
+            manifest = parse_manifest(data)
+        except DamagedManifest:
+            return Verification(None, tuple(findings), 0, 0, decrypted=False)
+    check = _Check(manifest, store, manifest.prefix if prefix is None else prefix, findings)
+    await check.segments(opening)
+    await check.strangers()
+    return Verification(manifest, tuple(findings), check.count, check.size, decrypted=opening is not None)
+
+
+class _Check:
+    def __init__(self, manifest: Manifest, store: ObjectStore, prefix: str, findings: list[Finding]) -> None:
+        self._manifest = manifest
+        self._store = store
+        self._prefix = prefix
+        self._findings = findings
+        self._listed: set[str] = set()
+        self._tally = Tally(manifest.session.columns, manifest.session.rows)
+        self.count = 0
+        self.size = 0
+
+    async def segments(self, opening: Opening | None) -> None:
+        readable = opening is not None
+        for epoch in self._manifest.epochs:
+            data_key = None if opening is None else await self._unwrap(opening, epoch)
+            readable = readable and data_key is not None
+            previous = GENESIS
+            for number, entry in enumerate(epoch.segments):
+                name = segment_name(self._prefix, epoch.epoch, entry.sequence)
+                self._listed.add(name)
+                if entry.sequence != number:
+                    self._find("manifest", f"lists segment {entry.sequence} where {number} belongs")
+                place = Place(self._manifest.session.session_id, epoch.epoch, entry.sequence, previous)
+                await self._segment(name, entry, place, data_key)
+                try:
+                    previous = bytes.fromhex(entry.sha256)
+                except ValueError:
+                    self._find("manifest", f"the hash of segment {entry.sequence} is malformed")
+            if epoch.head != previous.hex():
+                self._find("manifest", f"the head of epoch {epoch.epoch} is not its last segment")
+        if readable and not self._findings:
+            self._compare_counts()
+
+    async def strangers(self) -> None:
+        """Objects that are there and that the manifest does not know."""
+        async for found in self._store.list(self._prefix):
+            name = found.name.removeprefix(self._prefix)
+            if found.name not in self._listed and not name.startswith("manifest-") and "/" not in name:
+                self._find(found.name, "is not in the manifest")
+
+    async def _unwrap(self, opening: Opening, epoch: Epoch) -> bytes | None:
+        wanted = key_context(opening.context, epoch.epoch, Purpose.RECORDING)
+        try:
+            return await opening.keys.unwrap(epoch.wrapped_key, wanted)
+        except KeyRefused as refused:
+            self._find("manifest", f"the data key of epoch {epoch.epoch} does not unwrap: {refused}")
+            return None
+
+    async def _segment(self, name: str, entry: SegmentEntry, place: Place, data_key: bytes | None) -> None:
+        try:
+            blob = await self._store.get(name)
+        except ObjectMissing:
+            self._find(name, "is missing: it was deleted")
+            return
+        self.count += 1
+        self.size += len(blob)
+        if problem := await asyncio.to_thread(_compare, blob, entry, place):
+            self._find(name, problem)
+        elif data_key is not None:
+            await asyncio.to_thread(self._decrypt, name, blob, entry, place, data_key)
+
+    def _decrypt(self, name: str, blob: bytes, entry: SegmentEntry, place: Place, data_key: bytes) -> None:
+        try:
+            batch = open_segment(blob, place, data_key)
+            counted = entry_of(blob, batch)
+            start, ours = batch.start, self._tally
+            if (start.output, start.stderr, start.input) != (ours.output, ours.stderr, ours.input):
+                self._find(name, "does not begin at the offsets where the segment before it ended")
+            batch.start.gaps = ours.gaps
+            self._tally = batch.end()
+        except DamagedRecording as damaged:
+            self._find(name, str(damaged))
+            return
+        if counted != entry:
+            self._find(name, "does not hold what the manifest counts for it")
+
+    def _compare_counts(self) -> None:
+        manifest, tally = self._manifest, self._tally
+        written = (
+            manifest.bytes_out,
+            manifest.bytes_stderr,
+            manifest.bytes_in,
+            list(manifest.gaps),
+            manifest.exit_status,
+            manifest.ended,
+        )
+        counted = (tally.output, tally.stderr, tally.input, tally.gaps, tally.exit_status, tally.ended or "")
+        if written != counted:
+            self._find("manifest", "its counts are not those of the segments")
+
+    def _find(self, where: str, what: str) -> None:
+        self._findings.append(Finding(where, what))
+
+
+def _compare(blob: bytes, entry: SegmentEntry, place: Place) -> str:
+    """What is wrong with a segment's ciphertext; empty where nothing is."""
+    try:
+        named = parse_header(blob)[0]
+    except DamagedRecording as damaged:
+        return f"was changed or truncated: {damaged}"
+    if hashlib.sha256(blob).hexdigest() == entry.sha256:
+        if len(blob) != entry.size:
+            return f"has {len(blob)} bytes, not the {entry.size} of the manifest"
+        return "" if named == place else "breaks the chain: it names another place or another predecessor"
+    if (named.session_id, named.epoch, named.sequence) != (place.session_id, place.epoch, place.sequence):
+        other = f"{named.epoch:04d}-{named.sequence:06d} of {named.session_id}"
+        return f"was swapped or reordered: it holds segment {other}"
+    if len(blob) < entry.size:
+        return f"was truncated: {len(blob)} of {entry.size} bytes are left"
+    return "was changed: its hash is not the manifest's"
