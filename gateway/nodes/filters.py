@@ -1,0 +1,84 @@
+"""Filter expressions of listings: "name=web-*", "tag:Environment=prod", "tag:Environment", "platform=Linux*"."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from gateway.errors import Refused, invalid
+from gateway.nodes.model import MAX_TAG_KEY_LENGTH, Node
+
+MAX_FILTERS = 20
+MAX_FILTER_LENGTH = 512
+
+_TAG = "tag:"
+_PROPERTIES: dict[str, Callable[[Node], str | None]] = {
+    "id": lambda node: node.id,
+    "name": lambda node: node.name,
+    "connector": lambda node: node.connector,
+    "host": lambda node: node.endpoint.host,
+    "locked": lambda node: "true" if node.locked else "false",
+    "platform": lambda node: node.properties.get("platform"),
+    "ssh_version": lambda node: node.properties.get("ssh_version"),
+}
+_WHAT_TO_DO = (
+    f"Filter by {', '.join(_PROPERTIES)}, tag:KEY or tag:KEY=VALUE; a * at the end of a value matches a prefix."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """One condition. `value` None asks only whether there is one; a prefix matches what begins with it.
+
+    A tag's key ends at the first "=", so a key with that character can't be filtered by.
+    """
+
+    of: Callable[[Node], str | None]
+    value: str | None
+    is_prefix: bool = False
+
+    def matches(self, node: Node) -> bool:
+        actual = self.of(node)
+        if actual is None or self.value is None:
+            return actual is not None
+        return actual.startswith(self.value) if self.is_prefix else actual == self.value
+
+
+def parse(expressions: Sequence[str]) -> tuple[Filter, ...]:
+    """Raises Refused INVALID_FIELD naming the expression ("filters[2]") and the part of it that is wrong."""
+    if len(expressions) > MAX_FILTERS:
+        raise invalid("filters", f"has more than {MAX_FILTERS} expressions", _WHAT_TO_DO)
+    return tuple(_parse(f"filters[{index}]", text) for index, text in enumerate(expressions))
+
+
+def matches_all(filters: Iterable[Filter], node: Node) -> bool:
+    return all(condition.matches(node) for condition in filters)
+
+
+def _parse(field: str, text: str) -> Filter:
+    if len(text) > MAX_FILTER_LENGTH:
+        raise _bad(field, f"is longer than {MAX_FILTER_LENGTH} characters")
+    subject, equals, value = text.partition("=")
+    if equals and not value:
+        raise _bad(field, f"{subject!r} is compared with nothing")
+    if subject.startswith(_TAG):
+        return _filter(_tag(field, subject.removeprefix(_TAG)), value if equals else None)
+    if subject not in _PROPERTIES:
+        raise _bad(field, f"unknown property {subject!r}")
+    if not equals:
+        raise _bad(field, f"{subject!r} needs a value: {subject}=…")
+    return _filter(_PROPERTIES[subject], value)
+
+
+def _tag(field: str, key: str) -> Callable[[Node], str | None]:
+    if not 1 <= len(key) <= MAX_TAG_KEY_LENGTH:
+        raise _bad(field, f"a tag key has 1 to {MAX_TAG_KEY_LENGTH} characters, not {len(key)}")
+    return lambda node: node.tags.get(key)
+
+
+def _filter(of: Callable[[Node], str | None], value: str | None) -> Filter:
+    if value is not None and value.endswith("*"):
+        return Filter(of, value[:-1], is_prefix=True)
+    return Filter(of, value)
+
+
+def _bad(field: str, description: str) -> Refused:
+    return invalid(field, description, _WHAT_TO_DO)
