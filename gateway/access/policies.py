@@ -36,12 +36,9 @@ class PolicyInvalid(Refused):
             "POLICY_INVALID",
             f"The policy is not valid: {findings[0]}{more}.",
             "Write what the findings say instead, then put it again: jit policies validate --help",
-            fields=tuple(FieldViolation("text", str(finding)) for finding in findings[:_SHOWN]),
+            fields=(FieldViolation("text", str(findings[0])),),
         )
         self.findings = findings
-
-
-_SHOWN = 100  # as many as one answer can hold
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy.exc import IntegrityError
@@ -89,7 +89,7 @@ class AccessRequests:
         if ask.idempotency_key is not None:
             earlier = await requests.with_idempotency_key(connection, caller.user.id, ask.idempotency_key)
             if earlier is not None:
-                return _repeated(earlier, node, ask)
+                return await _with_story(tx, _repeated(earlier, node, ask))
         plan, explanation = await self._decide(tx, caller, node)
         outcome = self._transitions.decide(
             None,
@@ -109,7 +109,7 @@ class AccessRequests:
             raise refused(outcome)
         opened = AccessRequest(outcome.request, node.name, explanation)
         await self._transitions.open(tx, opened, outcome, ask.idempotency_key)
-        return opened
+        return await _with_story(tx, opened)
 
     async def _decide(self, tx: Transaction, caller: Caller, node: Node) -> tuple[Plan, dict[str, Any]]:
         if not await targets.is_enabled(tx.connection, node.account, node.region):
@@ -179,7 +179,11 @@ class AccessRequests:
         changed = await self._transitions.change(tx, request, command, self._clock())
         if isinstance(changed, Refusal):
             raise refused(changed)
-        return changed
+        return await _with_story(tx, changed)
+
+
+async def _with_story(tx: Transaction, request: AccessRequest) -> AccessRequest:
+    return replace(request, events=await requests.story(tx.connection, request.life.id))
 
 
 def _repeated(earlier: AccessRequest, node: Node, ask: Ask) -> AccessRequest:

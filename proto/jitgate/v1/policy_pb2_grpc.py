@@ -70,7 +70,8 @@ class PolicyServiceServicer:
     """Missing associated documentation comment in .proto file."""
 
     def PutPolicy(self, request, context):
-        """Stores a new version. INVALID_ARGUMENT POLICY_INVALID carries every finding as a PolicyFindings detail;
+        """Stores a new version. INVALID_ARGUMENT POLICY_INVALID carries the first 4 KiB of findings as a PolicyFindings
+        detail, since details travel in trailing metadata; ValidatePolicy answers all of them.
         ALREADY_EXISTS POLICY_OVERLAP names the other policy (R10).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -32,7 +32,8 @@ class PolicyServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> PolicyServiceAsyncStub: ...
     PutPolicy: _grpc.UnaryUnaryMultiCallable[_policy_pb2.PutPolicyRequest, _policy_pb2.PutPolicyResponse]
-    """Stores a new version. INVALID_ARGUMENT POLICY_INVALID carries every finding as a PolicyFindings detail;
+    """Stores a new version. INVALID_ARGUMENT POLICY_INVALID carries the first 4 KiB of findings as a PolicyFindings
+    detail, since details travel in trailing metadata; ValidatePolicy answers all of them.
     ALREADY_EXISTS POLICY_OVERLAP names the other policy (R10).
     """
     GetPolicy: _grpc.UnaryUnaryMultiCallable[_policy_pb2.GetPolicyRequest, _policy_pb2.GetPolicyResponse]
@@ -48,7 +49,8 @@ class PolicyServiceStub:
 class PolicyServiceAsyncStub(PolicyServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     PutPolicy: _aio.UnaryUnaryMultiCallable[_policy_pb2.PutPolicyRequest, _policy_pb2.PutPolicyResponse]  # type: ignore[assignment]
-    """Stores a new version. INVALID_ARGUMENT POLICY_INVALID carries every finding as a PolicyFindings detail;
+    """Stores a new version. INVALID_ARGUMENT POLICY_INVALID carries the first 4 KiB of findings as a PolicyFindings
+    detail, since details travel in trailing metadata; ValidatePolicy answers all of them.
     ALREADY_EXISTS POLICY_OVERLAP names the other policy (R10).
     """
     GetPolicy: _aio.UnaryUnaryMultiCallable[_policy_pb2.GetPolicyRequest, _policy_pb2.GetPolicyResponse]  # type: ignore[assignment]
@@ -67,7 +69,8 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _policy_pb2.PutPolicyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_policy_pb2.PutPolicyResponse, _abc.Awaitable[_policy_pb2.PutPolicyResponse]]:
-        """Stores a new version. INVALID_ARGUMENT POLICY_INVALID carries every finding as a PolicyFindings detail;
+        """Stores a new version. INVALID_ARGUMENT POLICY_INVALID carries the first 4 KiB of findings as a PolicyFindings
+        detail, since details travel in trailing metadata; ValidatePolicy answers all of them.
         ALREADY_EXISTS POLICY_OVERLAP names the other policy (R10).
         """
 
