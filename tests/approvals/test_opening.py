@@ -104,6 +104,7 @@ def test_reasons_that_are_taken(reason: str) -> None:
         "del\x7f",
         "c1\x9b",
         "line\u2028sep",
+        "paragraph\u2029sep",
         "reads \u202eesrever",
         "lone \ud800",
         "\u200b\u200b",
