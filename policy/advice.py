@@ -18,9 +18,8 @@ _BIGGEST = 2**63 - 1
 _ONE_ACTION = "the only action is getTokenForInstanceAccess"
 
 
-def advise(text: str, statement: Statement, errors: list[str]) -> Iterator[Finding]:
+def advise(text: str, places: Places, statement: Statement, errors: list[str]) -> Iterator[Finding]:
     """What can be said about these errors; nothing where only the author knows what was meant."""
-    places = Places(text)
     said = "\n".join(errors)
     if "unrecognized" in said or "applicable action" in said:
         for scope in statement.scopes:
@@ -39,12 +38,11 @@ def advise(text: str, statement: Statement, errors: list[str]) -> Iterator[Findi
             yield from _literal(places, expr)
 
 
-def dead_questions(text: str, statement: Statement) -> Iterator[Finding]:
+def dead_questions(text: str, places: Places, statement: Statement) -> Iterator[Finding]:
     """`has` with an attribute that the schema doesn't have.
 
     Cedar accepts it as never true: a forbid that asks it would never forbid, without a word.
     """
-    places = Places(text)
     for expr in _expressions(statement):
         base = "".join(text[expr.children[0].start : expr.children[0].end].split()) if expr.children else ""
         if expr.kind == "has" and base in ("resource", PRINCIPAL_TAGS_PATH):
@@ -64,9 +62,8 @@ def _expressions(statement: Statement) -> Iterator[Expr]:
 
 def _scope(text: str, places: Places, scope: Scope) -> Iterator[Finding]:
     if scope.variable == "action":
-        for named in scope.entities:
-            if text[named.start : named.end] != ACTION:
-                yield places.finding(named.start, named.end, _ONE_ACTION, ACTION)
+        if any(text[named.start : named.end] != ACTION for named in scope.entities):
+            yield places.finding(scope.start, scope.end, _ONE_ACTION, f"action == {ACTION}")
         return
     fitting = (USER,) if scope.variable == "principal" else _NODE_TYPES
     if scope.type and scope.type.path not in fitting:

@@ -4,6 +4,9 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+MESSAGE_LENGTH = 600
+"""A message may quote the text that it is about, and that may be long."""
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -41,6 +44,8 @@ class Places:
     def finding(self, start: int, end: int, message: str, write_instead: str) -> Finding:
         """A finding about `text[start:end]`."""
         line, column = self.of(start)
+        if len(message) > MESSAGE_LENGTH:
+            message = message[: MESSAGE_LENGTH - 1] + "…"
         return Finding(line, column, message, write_instead, start, end)
 
 

@@ -52,12 +52,11 @@ def _conditions(expr: Expr, outer: Expr, grants: bool, outer_grants: bool) -> It
             yield Condition(expr, outer, grants, outer_grants)
 
 
-def guard(text: str, statement: Statement, noted: Sequence[Finding]) -> list[Finding]:
+def guard(text: str, places: Places, statement: Statement, noted: Sequence[Finding]) -> list[Finding]:
     """A finding for each condition that looks at what may be missing, and doesn't ask first.
 
     `noted`: what was found in the statement already; it is written instead in what these findings say.
     """
-    places = Places(text)
     missing = _unguarded(text, statement)
     permits = statement.effect == "permit"
 

@@ -19,6 +19,9 @@ from policy.reading.syntax import Statement
 
 MAX_BYTES = 256 * 1024
 MAX_STATEMENTS = 2_000
+MAX_CONDITIONS = 200
+"""In one statement. Each has to be looked at when something is wrong."""
+
 MAX_FINDINGS = 200
 """Who has more than this has pasted something else. Looking further would only cost time."""
 
@@ -40,7 +43,10 @@ def validate_cedar(kind: PolicyKind, text: str) -> list[Finding]:
     if kind not in EFFECT_OF:
         raise ValueError("a manual approval policy is no Cedar document")
     places = Places(text)
-    size = len(text.encode("utf-8", "surrogatepass"))
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError as error:
+        return [places.finding(error.start, error.end, "this is half of a character", "")]
     if size > MAX_BYTES:
         message = f"a policy has at most {MAX_BYTES} bytes, this has {size}"
         return [places.finding(0, len(text), message, _harmless(kind))]
@@ -78,13 +84,17 @@ def _statement(kind: PolicyKind, text: str, places: Places, statement: Statement
         other = "an auto-approval" if kind is PolicyKind.DENY else "a deny-access"
         message = f"`{statement.effect}` belongs into {other} policy: this one holds only `{EFFECT_OF[kind]}`"
         return [places.finding(statement.start, statement.end, message, "")]
-    findings = _joined(statement.slips, dead_questions(text, statement))
+    count = sum(1 for _ in conditions(statement))
+    if count > MAX_CONDITIONS:
+        message = f"a statement has at most {MAX_CONDITIONS} conditions, this has {count}: split it"
+        return [places.finding(statement.start, statement.end, message, _harmless(kind))]
+    findings = _joined(statement.slips, dead_questions(text, places, statement))
     errors = _errors_with(text, statement, findings)
     if errors:
-        findings = _joined(findings, advise(text, statement, errors))
+        findings = _joined(findings, advise(text, places, statement, errors))
         errors = _errors_with(text, statement, findings)
     if "guarantee safety" in "".join(errors):
-        findings = _joined(findings, guard(text, statement, findings))
+        findings = _joined(findings, guard(text, places, statement, findings))
         errors = _errors_with(text, statement, findings)
     if errors:
         findings, errors = _without_the_wrong(text, places, statement, findings, errors)

@@ -27,6 +27,7 @@ _BINDING: dict[str, tuple[int, ExprKind]] = {
     "+": (4, "sum"), "-": (4, "sum"), "*": (5, "product"),
 }  # fmt: skip
 _OTHER_LANGUAGES = {"and": "&&", "AND": "&&", "or": "||", "OR": "||", "=": "=="}
+_TYPE_NAMES = ("User", "Group", "Instance", "ManagedInstance", "Role", "PrincipalTags", "Action")
 _RELATION = 3
 
 
@@ -107,8 +108,10 @@ def _joined(cursor: Cursor, left: Expr, operator: str, nesting: int) -> Expr:
                 name = cursor.string("the name of an attribute")
             else:
                 name = cursor.name("the name of an attribute").text
-                while cursor.takes("."):
+                while cursor.takes("."):  # Cedar makes nested expressions of the dots
                     name += "." + cursor.name("the name of an attribute").text
+                if name.count(".") > MAX_NESTING:
+                    raise cursor.stuck(f"at most {MAX_NESTING} dots behind `has`")
             return Expr("has", left.start, cursor.behind, name, (left,))
         case "like":
             pattern = cursor.string("a pattern in quotes")
@@ -210,13 +213,17 @@ def _named(cursor: Cursor, token: Token, nesting: int) -> Expr:
     if found.text:
         return found
     if "::" in found.path:
-        return see_through_bare_entity(cursor, found)
+        return see_through_bare_entity(cursor, token, found)
     raise Unreadable(token, f"`{token.text}` is no variable: a string stands in quotes")
 
 
-def see_through_bare_entity(cursor: Cursor, bare: Expr) -> Expr:
+def see_through_bare_entity(cursor: Cursor, at: Token, bare: Expr) -> Expr:
     """`AWS::SSM::getToken…` and the like: a type and an id that lacks its quotes."""
     path, _, name = bare.path.rpartition("::")
+    if name in _TYPE_NAMES:
+        raise Unreadable(
+            at, f"`{bare.path}` is a type: `is` asks for it, and `==` for a type with an id in quotes"
+        )
     if name == "getTokenForInstanceAccess":
         message, written = "an action is named by its type and, in quotes, its id", ACTION
         path = "AWS::SSM::Action"

@@ -167,7 +167,7 @@ def _scope_entity(cursor: Cursor, variable: str) -> Expr:
         return found
     if "::" not in found.path:
         raise Unreadable(token, f"`{found.path}` is no entity: write its type and, in quotes, its id")
-    return see_through_bare_entity(cursor, found)
+    return see_through_bare_entity(cursor, token, found)
 
 
 def _clauses(cursor: Cursor, parts: _Parts) -> None:
@@ -197,8 +197,9 @@ def _body(cursor: Cursor, *, applies_if: bool) -> Expr:
         harmless = str(applies_if).lower()
         message = f"{fault}; until you have written it anew, `{harmless}` keeps this from approving"
         cursor.slips = [slip for slip in cursor.slips if slip.start < start]
-        cursor.slips.append(Finding(line, column, message, harmless, start, cursor.behind))
-        return Expr("boolean", start, cursor.behind, harmless)
+        end = max(start, cursor.behind)  # nothing stands between the braces
+        cursor.slips.append(Finding(line, column, message, harmless, start, end))
+        return Expr("boolean", start, end, harmless)
     return body
 
 
