@@ -41,7 +41,7 @@ class Rule:
         return Failures(count, now, now + wait)
 
     def wait(self, known: Failures | None, now: datetime) -> timedelta:
-        """How long to wait before the next try. A block beyond the longest one is a clock's that ran back: none."""
+        """How long to wait before the next try. A block that a clock made which ran back since is none."""
         if known is None or known.blocked_until is None:
             return timedelta()
         left = known.blocked_until - now

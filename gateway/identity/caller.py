@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gateway.errors import Kind, Refused
-from gateway.identity.model import RoleGrant, User
+from gateway.identity.model import EVERYWHERE, RoleGrant, User
 from gateway.identity.permissions import allows
+from gateway.identity.ports import Actor
 from jitgate.v1.annotations_pb2 import Permission
 
 
@@ -18,6 +19,10 @@ class Caller:
     key_hash: str  # SHA-256 of the client key's SubjectPublicKeyInfo, hex; access tokens are bound to it
     source_address: str
     certificate_expires_at: datetime
+
+    @property
+    def actor(self) -> Actor:
+        return Actor(self.user.id, self.source_address)
 
     def may(
         self,
@@ -32,6 +37,9 @@ class Caller:
     def scopes(self, permission: "Permission.ValueType") -> frozenset[tuple[str, str]]:
         """The accounts and Regions where a grant gives `permission`; "*" stands for all of them."""
         return frozenset((grant.account, grant.region) for grant in self.grants if allows(grant, permission))
+
+    def holds_a_role_in(self, account: str, region: str) -> bool:
+        return any(g.account in {EVERYWHERE, account} and g.region in {EVERYWHERE, region} for g in self.grants)
 
     def require(
         self,

@@ -1,15 +1,17 @@
 """The audit log (R29): appended to in the transaction that made what it tells."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from opentelemetry import metrics
-from sqlalchemy import insert
+from sqlalchemy import Row, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.store import tables
 from gateway.store.database import Transaction
+from gateway.store.scopes import within
 
 # Requests, decisions, sessions, sign-ins: whatever happens is an event, so one counter measures them all (R34).
 _counter = metrics.get_meter("jitgate").create_counter("jitgate.events", description="Events, by type and scope")
@@ -28,6 +30,42 @@ class Event:
     account: str = ""
     region: str = ""
     details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which events a reader asks for; what is empty asks for all."""
+
+    type_prefix: str = ""
+    subject: str = ""
+    after: datetime | None = None  # not before this moment
+    before: datetime | None = None  # earlier than this moment
+
+
+async def page(
+    connection: AsyncConnection,
+    scopes: Iterable[tuple[str, str]],
+    wanted: Filter,
+    limit: int,
+    older_than: int | None = None,
+) -> list[tuple[int, Event]]:
+    """Sequence numbers and events that lie in `scopes` ("*" for all), newest first, from before `older_than` on.
+
+    Events of no account are the organization's: ("*", "*") alone shows them.
+    """
+    events = tables.events
+    query = select(events).where(within(events, scopes)).order_by(events.c.sequence.desc()).limit(limit)
+    if wanted.type_prefix:
+        query = query.where(events.c.type.startswith(wanted.type_prefix, autoescape=True))
+    if wanted.subject:
+        query = query.where(events.c.subject == wanted.subject)
+    if wanted.after is not None:
+        query = query.where(events.c.at >= wanted.after)
+    if wanted.before is not None:
+        query = query.where(events.c.at < wanted.before)
+    if older_than is not None:
+        query = query.where(events.c.sequence < older_than)
+    return [(row.sequence, _event(row)) for row in await connection.execute(query)]
 
 
 async def append(connection: AsyncConnection, *new: Event) -> None:
@@ -55,3 +93,17 @@ async def append(connection: AsyncConnection, *new: Event) -> None:
 def _count(committed: tuple[Event, ...]) -> None:
     for event in committed:
         _counter.add(1, {"type": event.type, "account": event.account, "region": event.region})
+
+
+def _event(row: Row[Any]) -> Event:
+    return Event(
+        type=row.type,
+        at=row.at,
+        subject=row.subject,
+        summary=row.summary,
+        actor_id=row.actor_id,
+        source_address=row.source_address,
+        account=row.account,
+        region=row.region,
+        details=row.details,
+    )
