@@ -15,6 +15,7 @@ from gateway.nodes.model import Node, NodeCheck
 
 _COMMAND = "uname -srm"
 _STEP_SECONDS = 10.0
+_MAX_OUTPUT_BYTES = 4096
 _MAX_PROPERTY_LENGTH = 256
 
 
@@ -37,7 +38,7 @@ class NodeChecker:
         self._logins = logins
 
     async def check(self, node: Node, login: str) -> CheckReport:
-        """Steps "dial", "host_key", "certificate", "forwarding", "shell" as `login`. Raises nothing for a bad node."""
+        """Steps "dial", "host_key", "certificate", "forwarding", "shell", as `login`. Raises for no bad node."""
         endpoint = node.endpoint
         where = address(endpoint.host, endpoint.port)
         try:
@@ -105,7 +106,8 @@ async def _shell(connection: asyncssh.SSHClientConnection, login: str) -> tuple[
         reason = "no answer in time" if isinstance(error, TimeoutError) else str(error)
     else:
         output = result.stdout if isinstance(result.stdout, bytes) else b""
-        said = " ".join(output[:4096].decode("utf-8", "replace").split())
+        # The login's own start-up files may say something first.
+        said = output[-_MAX_OUTPUT_BYTES:].decode("utf-8", "replace").strip().rpartition("\n")[2].strip()
         if result.exit_status == 0:
             return NodeCheck("shell", True, f"commands run as {login}"), _property(said)
         reason = said or f"exit status {result.exit_status}"
@@ -114,7 +116,7 @@ async def _shell(connection: asyncssh.SSHClientConnection, login: str) -> tuple[
             "shell",
             False,
             f"no command runs as {login}: {_property(reason)}",
-            f"Give {login} a login shell on the node; PermitTTY must be yes and no ForceCommand may stand in the way.",
+            f"Give {login} a login shell on the node; sshd_config needs PermitTTY yes and no ForceCommand for it.",
         ),
         "",
     )

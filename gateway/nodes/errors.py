@@ -1,6 +1,7 @@
 """Why a session could not be opened on a node; each with what to do about it."""
 
 from gateway.errors import Kind, Refused
+from gateway.nodes.model import NodeCheck
 
 
 class NodeUnreachable(Refused):
@@ -29,3 +30,51 @@ class UpstreamFailed(Refused):
 
     def __init__(self, message: str, what_to_do: str) -> None:
         super().__init__(Kind.UNAVAILABLE, "UPSTREAM_FAILED", message, what_to_do)
+
+
+def node_not_found(reference: str, account: str, region: str) -> Refused:
+    """Also the answer about a node that the caller may not see."""
+    return Refused(
+        Kind.NOT_FOUND,
+        "NODE_NOT_FOUND",
+        f"There is no node {reference} in account {account}, Region {region}",
+        "Look at the nodes: jit nodes list",
+    )
+
+
+def name_taken(name: str, account: str, region: str) -> Refused:
+    return Refused(
+        Kind.ALREADY_EXISTS,
+        "NODE_NAME_TAKEN",
+        f"There is a node {name} in account {account}, Region {region} already",
+        "Choose another name, or remove the other node first: jit nodes remove --help",
+    )
+
+
+def id_used(node_id: str) -> Refused:
+    return Refused(
+        Kind.ALREADY_EXISTS,
+        "NODE_ID_USED",
+        f"The node id {node_id} is or was in use; ids are never used again",
+        "Leave the id out: the gateway makes one.",
+    )
+
+
+def no_login(node: str) -> Refused:
+    return Refused(
+        Kind.FAILED_PRECONDITION,
+        "NO_LOGIN",
+        f"Nothing says which login sessions on {node} run as",
+        "Give the node a login, or set run-as in the session preferences: jit preferences --help",
+    )
+
+
+def check_failed(check: NodeCheck) -> Refused:
+    """The first step that failed, as the reason for not registering a node."""
+    return Refused(
+        Kind.FAILED_PRECONDITION,
+        "NODE_CHECK_FAILED",
+        f"The check failed at {check.step}: {check.message}",
+        check.what_to_do,
+        metadata={"step": check.step},
+    )

@@ -10,8 +10,8 @@ PRINCIPALS_FOLDER = "/etc/ssh/jitgate/principals"
 _SSHD_CONFIG = """\
 # Jitgate: {login} on {node_id}. Put these lines into {file}
 # (or at the end of sshd_config), then: sshd -t && systemctl reload ssh
-TrustedUserCAKeys {user_ca_file}
 Match User {login}
+    TrustedUserCAKeys {user_ca_file}
     AuthorizedPrincipalsFile {folder}/%u
     DisableForwarding yes
 Match all

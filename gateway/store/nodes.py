@@ -39,7 +39,7 @@ async def find(
 async def stream(
     connection: AsyncConnection, scope: tuple[str, str] | None = None, after: tuple[str, str] | None = None
 ) -> AsyncIterator[Node]:
-    """Live nodes by name, then id, of one (account, Region) or of all; `after` is the (name, id) to go on after."""
+    """Live nodes by name, then id, of one (account, Region) or of all, after the one with this (name, id)."""
     query = select(_nodes).where(_nodes.c.removed_at.is_(None)).order_by(_nodes.c.name, _nodes.c.id)
     if scope:
         query = query.where(_nodes.c.account == scope[0], _nodes.c.region == scope[1])

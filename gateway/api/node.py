@@ -1,0 +1,147 @@
+"""NodeService: the registry of nodes on the wire (R3, R33)."""
+
+import grpc
+
+from gateway.api import values
+from gateway.api.current import caller
+from gateway.errors import invalid
+from gateway.nodes.model import Node, NodeCheck, SshEndpoint
+from gateway.nodes.registry import NewNode, NodeRegistry
+from jitgate.v1 import node_pb2, node_pb2_grpc
+from jitgate.v1.common_pb2 import Scope
+
+
+class NodeService(node_pb2_grpc.NodeServiceServicer):
+    def __init__(self, registry: NodeRegistry) -> None:
+        self._registry = registry
+
+    async def AddNode(  # noqa: N802  # the contract's name
+        self,
+        request: node_pb2.AddNodeRequest,
+        context: "grpc.aio.ServicerContext[node_pb2.AddNodeRequest, node_pb2.AddNodeResponse]",
+    ) -> node_pb2.AddNodeResponse:
+        if not request.HasField("ssh"):
+            raise invalid("ssh", "is missing", "Say where the node's sshd listens: --host and --port.")
+        new = NewNode(
+            name=request.name,
+            scope=values.scope(request.scope),
+            endpoint=_endpoint(request.ssh),
+            tags=dict(request.tags),
+            id=request.id,
+            trust_on_first_use=request.trust_on_first_use,
+            skip_check=request.skip_check,
+        )
+        node, checks = await self._registry.add(caller(), new)
+        return node_pb2.AddNodeResponse(node=node_message(node), checks=map(_check, checks))
+
+    async def GetNode(  # noqa: N802  # the contract's name
+        self,
+        request: node_pb2.GetNodeRequest,
+        context: "grpc.aio.ServicerContext[node_pb2.GetNodeRequest, node_pb2.GetNodeResponse]",
+    ) -> node_pb2.GetNodeResponse:
+        node = await self._registry.get(caller(), values.scope(request.scope), request.node)
+        return node_pb2.GetNodeResponse(node=node_message(node))
+
+    async def ListNodes(  # noqa: N802  # the contract's name
+        self,
+        request: node_pb2.ListNodesRequest,
+        context: "grpc.aio.ServicerContext[node_pb2.ListNodesRequest, node_pb2.ListNodesResponse]",
+    ) -> node_pb2.ListNodesResponse:
+        size, key = values.page(request.page)
+        scope = values.scope(request.scope) if request.HasField("scope") else None
+        found, last = await self._registry.list(caller(), scope, request.filters, size, _after(key))
+        token = values.page_token(*last) if last else ""
+        return node_pb2.ListNodesResponse(nodes=map(node_message, found), next_page_token=token)
+
+    async def UpdateNode(  # noqa: N802  # the contract's name
+        self,
+        request: node_pb2.UpdateNodeRequest,
+        context: "grpc.aio.ServicerContext[node_pb2.UpdateNodeRequest, node_pb2.UpdateNodeResponse]",
+    ) -> node_pb2.UpdateNodeResponse:
+        node = await self._registry.update(
+            caller(),
+            values.scope(request.scope),
+            request.node,
+            set_tags=dict(request.set_tags),
+            remove_tags=request.remove_tags,
+            endpoint=_endpoint(request.ssh) if request.HasField("ssh") else None,
+        )
+        return node_pb2.UpdateNodeResponse(node=node_message(node))
+
+    async def RemoveNode(  # noqa: N802  # the contract's name
+        self,
+        request: node_pb2.RemoveNodeRequest,
+        context: "grpc.aio.ServicerContext[node_pb2.RemoveNodeRequest, node_pb2.RemoveNodeResponse]",
+    ) -> node_pb2.RemoveNodeResponse:
+        await self._registry.remove(caller(), values.scope(request.scope), request.node)
+        return node_pb2.RemoveNodeResponse()
+
+    async def CheckNode(  # noqa: N802  # the contract's name
+        self,
+        request: node_pb2.CheckNodeRequest,
+        context: "grpc.aio.ServicerContext[node_pb2.CheckNodeRequest, node_pb2.CheckNodeResponse]",
+    ) -> node_pb2.CheckNodeResponse:
+        checks = await self._registry.check(caller(), values.scope(request.scope), request.node)
+        return node_pb2.CheckNodeResponse(checks=map(_check, checks))
+
+    async def GetNodeTrust(  # noqa: N802  # the contract's name
+        self,
+        request: node_pb2.GetNodeTrustRequest,
+        context: "grpc.aio.ServicerContext[node_pb2.GetNodeTrustRequest, node_pb2.GetNodeTrustResponse]",
+    ) -> node_pb2.GetNodeTrustResponse:
+        trust = await self._registry.trust(caller(), values.scope(request.scope), request.node, request.login)
+        return node_pb2.GetNodeTrustResponse(
+            node_id=trust.node_id,
+            user_ca=trust.user_ca,
+            sshd_config=trust.sshd_config,
+            principals=trust.principals,
+        )
+
+
+def node_message(node: Node) -> node_pb2.Node:
+    """A node as the contract has it."""
+    endpoint = node.endpoint
+    return node_pb2.Node(
+        id=node.id,
+        name=node.name,
+        scope=Scope(account=node.account, region=node.region),
+        tags=node.tags,
+        connector=node.connector,
+        ssh=node_pb2.SshEndpoint(
+            host=endpoint.host,
+            port=endpoint.port,
+            login=endpoint.login,
+            host_keys=endpoint.host_keys,
+            host_cas=endpoint.host_cas,
+        ),
+        properties=node.properties,
+        locked=node.locked,
+        lock_reason=node.lock_reason,
+        created_at=values.timestamp(node.created_at),
+        last_seen_at=values.timestamp(node.last_seen_at),
+        revision=node.revision,
+    )
+
+
+def _endpoint(message: node_pb2.SshEndpoint) -> SshEndpoint:
+    return SshEndpoint(
+        host=message.host,
+        port=message.port,
+        login=message.login,
+        host_keys=tuple(message.host_keys),
+        host_cas=tuple(message.host_cas),
+    )
+
+
+def _check(check: NodeCheck) -> node_pb2.NodeCheck:
+    return node_pb2.NodeCheck(
+        step=check.step, passed=check.passed, message=check.message, what_to_do=check.what_to_do
+    )
+
+
+def _after(key: list[str | int]) -> tuple[str, str] | None:
+    if not key:
+        return None
+    if len(key) == 2 and isinstance(key[0], str) and isinstance(key[1], str):
+        return key[0], key[1]
+    raise invalid("page.token", "is not a token of an earlier page", "List again from the start.")
