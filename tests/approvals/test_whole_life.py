@@ -158,7 +158,7 @@ class Life(RuleBasedStateMachine):
     @rule(names=st.permutations(sorted(PEOPLE)))
     def the_level_is_filled(self, names: list[str]) -> None:
         level = self.request.current_level
-        for name in [n for name in names for n in (name, name)]:  # everybody tries twice
+        for name in [same for each in names for same in (each, each)]:  # everybody tries twice
             if level is not None and self.request.current_level == level:
                 self.give(Approve(self.person(name)))
 
