@@ -1,0 +1,198 @@
+"""How a session begins: admitted by the gate, its node reached, its recording opened (R24, R26, R27)."""
+
+import asyncio
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from gateway.access.admission import Admission, Gate
+from gateway.errors import Kind, Refused
+from gateway.identity.caller import Caller
+from gateway.nodes.ports import Connector, OpenUpstream, Upstream
+from gateway.sessions import story
+from gateway.sessions.ending import LastEntries
+from gateway.sessions.model import End, Opening, Session
+from gateway.store import events, preferences, sessions
+from gateway.store.changes import Changes
+from gateway.store.database import Database
+from gateway.store.preferences import Preferences, RecordingMode
+from recorder.errors import RecordingFailed
+from recorder.model import SessionInfo
+from recorder.recording import Recording
+from recorder.service import Recorder
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A session that may begin, and what it begins with."""
+
+    session: Session
+    admission: Admission
+    preferences: Preferences
+    connector: Connector
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """The node, logged in with nothing started, and the recording with its keys wrapped.
+
+    `recording` is None, and `problem` says why, where preferences let a session begin without one.
+    """
+
+    upstream: Upstream
+    recording: Recording | None
+    problem: str
+
+
+class Opener:
+    """Takes a session up to the moment before the node's first byte."""
+
+    def __init__(
+        self,
+        database: Database,
+        gate: Gate,
+        connectors: Mapping[str, Connector],
+        recorder: Recorder,
+        last_entries: LastEntries,
+        *,
+        clock: Callable[[], datetime],
+        changes: Changes,
+        replica: str,
+    ) -> None:
+        self._database = database
+        self._gate = gate
+        self._connectors = connectors
+        self._recorder = recorder
+        self._last_entries = last_entries
+        self._clock = clock
+        self._changes = changes
+        self._replica = replica
+
+    async def admit(self, caller: Caller, opening: Opening) -> Admitted:
+        """Token, request and the session's row in one transaction: a revocation comes before it or after it.
+
+        Raises Refused: what `Gate.admit` raises, NO_LOGIN, CONNECTOR_UNAVAILABLE; nothing is written then.
+        """
+        now = self._clock()
+        async with self._database.transaction() as tx:
+            admission = await self._gate.admit(tx, opening.token, caller, opening.node, opening.scope, now)
+            node, request = admission.node, admission.request
+            wanted = await preferences.get(tx.connection, node.account, node.region)
+            connector = self._connectors.get(node.connector)
+            if connector is None:
+                raise Refused(
+                    Kind.UNAVAILABLE,
+                    "CONNECTOR_UNAVAILABLE",
+                    f"{node.name} is reached by the connector {node.connector!r}, which this gateway does not run",
+                    "Ask an administrator to look at: jit doctor",
+                )
+            session = Session(
+                id=f"s-{secrets.token_hex(10)}",
+                request_id=request.id,
+                account=node.account,
+                region=node.region,
+                user_id=caller.user.id,
+                node_id=node.id,
+                node_name=node.name,
+                login=_login(admission, wanted),
+                kind=opening.kind,
+                command=opening.command,
+                source_address=caller.source_address,
+                replica=self._replica,
+                started_at=now,
+                ends_at=_ends_at(admission, wanted, now),
+            )
+            await sessions.add(tx.connection, session)
+            await events.append(tx.connection, story.started(session))
+            tx.after_commit(lambda: self._changes.publish(session.id))
+        return Admitted(session, admission, wanted, connector)
+
+    async def reach(self, admitted: Admitted, opening: Opening) -> Reached:
+        """Dials the node and opens the recording, both at once; nothing is left behind when either fails.
+
+        Raises Refused: what `Connector.open` raises, RECORDING_FAILED.
+        """
+        session, wanted = admitted.session, admitted.preferences
+        request = OpenUpstream(
+            login=session.login,
+            kind=session.kind,
+            user_id=session.user_id,
+            session_id=session.id,
+            request_id=session.request_id,
+            valid_seconds=int((session.ends_at - session.started_at).total_seconds()),
+            command=session.command,
+            terminal=opening.terminal,
+            shell_profile=wanted.shell_profile,
+        )
+        info = _info(session, opening, content=wanted.record_input_content)
+        is_strict = wanted.recording is RecordingMode.STRICT
+        recording = asyncio.create_task(self._record(info, is_strict=is_strict))
+        try:
+            upstream = await admitted.connector.open(admitted.admission.node, request)
+        except BaseException:
+            self._last_entries.later(self._discard(recording))
+            raise
+        try:
+            return Reached(upstream, *await recording)
+        except BaseException:
+            upstream.close()
+            raise
+
+    async def _discard(self, opened: asyncio.Task[tuple[Recording | None, str]]) -> None:
+        """The node could not be reached: the recording ends before it began."""
+        await asyncio.wait((opened,))
+        if not opened.cancelled() and opened.exception() is None and (recording := opened.result()[0]) is not None:
+            await self._last_entries.close(recording, End.NODE_GONE.value)
+
+    async def _record(self, info: SessionInfo, *, is_strict: bool) -> tuple[Recording | None, str]:
+        try:
+            return await self._recorder.open(info), ""
+        except RecordingFailed as failure:
+            if not is_strict:
+                return None, str(failure)
+            raise Refused(
+                Kind.UNAVAILABLE,
+                "RECORDING_FAILED",
+                f"The session cannot be recorded, so it does not begin: {failure}",
+                "Ask an administrator to look at: jit doctor",
+            ) from None
+
+
+def _login(admission: Admission, wanted: Preferences) -> str:
+    """The login on the node: what the node names, else the preferences; never the client's choice (R26)."""
+    node = admission.node
+    login = node.endpoint.login or wanted.run_as
+    if not login:
+        raise Refused(
+            Kind.FAILED_PRECONDITION,
+            "NO_LOGIN",
+            f"{node.name} names no login, nor do the preferences of account {node.account}, Region {node.region}",
+            "Ask an administrator to name one: jit preferences set --run-as LOGIN",
+        )
+    return login
+
+
+def _ends_at(admission: Admission, wanted: Preferences, now: datetime) -> datetime:
+    if not wanted.maximum_duration_minutes:
+        return admission.ends_at
+    return min(admission.ends_at, now + timedelta(minutes=wanted.maximum_duration_minutes))
+
+
+def _info(session: Session, opening: Opening, *, content: bool) -> SessionInfo:
+    terminal = opening.terminal
+    return SessionInfo(
+        session_id=session.id,
+        request_id=session.request_id,
+        user=session.user_id,
+        node=session.node_id,
+        account=session.account,
+        region=session.region,
+        login=session.login,
+        kind=session.kind.value,
+        command=session.command,
+        terminal=terminal.term if terminal else "",
+        columns=terminal.columns if terminal else 80,
+        rows=terminal.rows if terminal else 24,
+        record_input_content=content,
+    )

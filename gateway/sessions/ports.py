@@ -1,0 +1,62 @@
+"""What a session needs of the recorder while it runs."""
+
+from typing import Protocol
+
+from recorder.model import Stream
+
+
+class Journal(Protocol):
+    """Where everything goes before it goes on; `recorder.recording.Recording` is one.
+
+    Every method raises RecordingFailed once the recording can take no more. Offsets count bytes of one stream.
+    """
+
+    @property
+    def failure(self) -> str | None:
+        """Why it can take no more, known perhaps before anybody writes to it again."""
+
+    def output(self, data: bytes, offset: int) -> None: ...
+
+    def stderr(self, data: bytes, offset: int) -> None: ...
+
+    def input(self, data: bytes, offset: int) -> None: ...
+
+    def resize(self, columns: int, rows: int) -> None: ...
+
+    def signal(self, name: str) -> None: ...
+
+    def eof(self, stream: Stream) -> None: ...
+
+    def notice(self, text: str) -> None: ...
+
+    def exit(self, status: int, signal: str = "") -> None: ...
+
+    async def durable(self) -> None:
+        """Returns when everything written so far is as durable as the operator asked for."""
+
+
+class _Unrecorded:
+    """Keeps nothing: for a `best_effort` session whose recording failed."""
+
+    failure: str | None = None
+
+    def output(self, data: bytes, offset: int) -> None: ...
+
+    def stderr(self, data: bytes, offset: int) -> None: ...
+
+    def input(self, data: bytes, offset: int) -> None: ...
+
+    def resize(self, columns: int, rows: int) -> None: ...
+
+    def signal(self, name: str) -> None: ...
+
+    def eof(self, stream: Stream) -> None: ...
+
+    def notice(self, text: str) -> None: ...
+
+    def exit(self, status: int, signal: str = "") -> None: ...
+
+    async def durable(self) -> None: ...
+
+
+UNRECORDED: Journal = _Unrecorded()

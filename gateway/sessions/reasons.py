@@ -1,0 +1,38 @@
+"""Why access ended, as the user of a session reads it."""
+
+from approvals.model import EndReason
+from gateway.sessions.model import End, Ending
+
+_ENDS = {
+    EndReason.GIVEN_BACK: End.RETURNED,
+    EndReason.WINDOW_ENDED: End.WINDOW_ENDED,
+    EndReason.NO_FIRST_SESSION: End.WINDOW_ENDED,
+    EndReason.NOT_DECIDED_IN_TIME: End.WINDOW_ENDED,
+    EndReason.USER_LOCKED: End.LOCKED,
+    EndReason.NODE_LOCKED: End.LOCKED,
+}
+_WORDS = {
+    EndReason.GIVEN_BACK: "the access was given back",
+    EndReason.WINDOW_ENDED: "the access window is over",
+    EndReason.NO_FIRST_SESSION: "the access window is over",
+    EndReason.NOT_DECIDED_IN_TIME: "the access window is over",
+    EndReason.USER_LOCKED: "the user was locked",
+    EndReason.USER_REMOVED: "the user was removed from the directory",
+    EndReason.NODE_LOCKED: "the node was locked",
+    EndReason.NODE_REMOVED: "the node was removed",
+    EndReason.TAGS_CHANGED: "the node's tags changed",
+    EndReason.DISABLED: "just-in-time access was disabled here",
+}
+
+
+def ending_of(reason: EndReason, actor: str = "", note: str = "") -> Ending:
+    """How a session ends whose access ended; `actor` and `note` as the request has them, perhaps empty."""
+    message = f"This session ended: {_WORDS.get(reason, 'the access was revoked')}"
+    if actor:
+        message += f" by {actor}"
+    return Ending(_ENDS.get(reason, End.REVOKED), f"{message}: {note}" if note else f"{message}.")
+
+
+def terminated(by: str, reason: str) -> Ending:
+    message = f"This session was ended by {by}"
+    return Ending(End.TERMINATED, f"{message}: {reason}" if reason else f"{message}.")

@@ -1,0 +1,93 @@
+"""Keeps the index of recordings true: what the recorder tells about how they end."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+import structlog
+
+from gateway.store import recordings, sessions
+from gateway.store.changes import Changes
+from gateway.store.database import Database
+from gateway.store.events import Event, append
+from recorder.model import Manifest, Quarantined, manifest_name
+from recorder.ports import ObjectStore
+
+_log = structlog.get_logger("jitgate.sessions")
+
+
+class RecordingIndex:
+    """The recorder's observer. What it raises makes the recorder tell again, so everything here can repeat."""
+
+    def __init__(
+        self, database: Database, store: ObjectStore, clock: Callable[[], datetime], changes: Changes
+    ) -> None:
+        self._database = database
+        self._store = store
+        self._clock = clock
+        self._changes = changes
+
+    async def finished(self, manifest: Manifest) -> None:
+        """Everything of the session is in the object store."""
+        session_id = manifest.session.session_id
+        data = await self._store.get(manifest_name(manifest.prefix, manifest.epochs[-1].epoch))
+        async with self._database.transaction() as tx:
+            session = await sessions.get(tx.connection, session_id)
+            if session is None:
+                _log.error("recording.of_unknown_session", session=session_id, prefix=manifest.prefix)
+                return
+            known = await recordings.manifest_of(tx.connection, session_id)
+            if known == data:
+                return
+            await recordings.complete(
+                tx.connection,
+                session,
+                manifest=data,
+                duration_us=manifest.duration_us,
+                output_bytes=manifest.bytes_out + manifest.bytes_stderr,
+                input_bytes=manifest.bytes_in,
+                stored_bytes=sum(each.size for epoch in manifest.epochs for each in epoch.segments),
+                gaps=len(manifest.gaps),
+            )
+            recovered = " after its gateway had died" if manifest.recovered else ""
+            await append(
+                tx.connection,
+                Event(
+                    type="recording.completed",
+                    at=self._clock(),
+                    subject=session_id,
+                    summary=f"The recording of {session.user_id} on {session.node_name} is complete{recovered}",
+                    account=session.account,
+                    region=session.region,
+                    details={"recovered": manifest.recovered, "gaps": len(manifest.gaps)},
+                ),
+            )
+            tx.after_commit(lambda: self._changes.publish(session_id, "recordings"))
+
+    async def quarantined(self, spool: Quarantined) -> None:
+        """A recording could not be finished; a person has to look."""
+        async with self._database.transaction() as tx:
+            session = await sessions.get(tx.connection, spool.session_id)
+            if session is None:
+                _log.error("recording.of_unknown_session", session=spool.session_id, path=spool.path)
+                return
+            await recordings.quarantine(tx.connection, session, spool.reason)
+            await append(
+                tx.connection,
+                Event(
+                    type="recording.quarantined",
+                    at=self._clock(),
+                    subject=session.id,
+                    summary=f"The recording of {session.user_id} on {session.node_name} could not be finished: "
+                    f"{spool.reason}",
+                    account=session.account,
+                    region=session.region,
+                    details={"path": spool.path, "reason": spool.reason},
+                ),
+            )
+            tx.after_commit(lambda: self._changes.publish(session.id, "recordings"))
+
+    async def waiting(self, session_id: str, reason: str) -> None:
+        """An upload or a key waits for something outside."""
+        _log.warning("recording.waiting", session=session_id, reason=reason)
+        async with self._database.transaction() as tx:
+            await recordings.waiting(tx.connection, session_id, reason)

@@ -1,0 +1,346 @@
+"""One session's bytes between client and node, and into the recording before they go on.
+
+No IO waits in here: what happens comes in by plain calls, what is to be sent goes out through `next_frame`.
+`pump.py` moves the frames.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final, ParamSpec
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from gateway.errors import Refused
+from gateway.nodes.ports import Exited, Signalled, Upstream, UpstreamEnd
+from gateway.sessions.flow import Budget, Inward, Outward, Pace
+from gateway.sessions.frames import MAX_PAYLOAD, MAX_TERMINAL_SIDE, SIGNALS, broken, encode
+from gateway.sessions.model import End, Ending, Session
+from gateway.sessions.ports import UNRECORDED, Journal
+from jitgate.v1.session_pb2 import (
+    SESSION_STREAM_MAIN,
+    SESSION_STREAM_STDERR,
+    SessionEnd,
+    SessionExit,
+    SessionFrame,
+    SessionNotice,
+    SessionOpened,
+    SessionWindow,
+)
+from recorder.errors import RecordingFailed
+from recorder.model import Stream
+
+COALESCE_SECONDS: Final = 0.001
+"""Output that follows a frame within this time goes into the next one together."""
+
+_Values = ParamSpec("_Values")
+
+Steady = Callable[[], float]
+"""Seconds of a clock that never goes back."""
+
+
+def _nobody_waits() -> None:
+    """What `wake` does while no pump runs."""
+
+
+class Relay:
+    """Between one client and one node; it is the node's `UpstreamSink`.
+
+    `strict`: a recording that fails ends the session; otherwise the session goes on, and `unrecorded` is called
+    with the reason, once.
+    """
+
+    __slots__ = (
+        "_broken",
+        "_control",
+        "_flushed_at",
+        "_input_over",
+        "_inward",
+        "_output_offset",
+        "_outward",
+        "_pace",
+        "_paused",
+        "_said_exit",
+        "_size",
+        "_stderr_offset",
+        "_steady",
+        "_strict",
+        "_unrecorded",
+        "active_at",
+        "budget",
+        "ending",
+        "is_cut",
+        "journal",
+        "upstream",
+        "wake",
+    )
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        journal: Journal,
+        *,
+        credit: int,
+        budget: Budget,
+        steady: Steady,
+        strict: bool = True,
+        unrecorded: Callable[[str], None] | None = None,
+    ) -> None:
+        self.upstream = upstream
+        self.budget = budget
+        self.ending: Ending | None = None
+        """How the session ended; None while it goes on."""
+        self.is_cut = False
+        """The session was ended from outside: what the client had no room for is dropped."""
+        self.journal = journal
+        self.active_at = steady()
+        """When bytes last went either way, on the steady clock."""
+        self.wake: Callable[[], None] = _nobody_waits
+        """Called when `next_frame` may have something; the pump sets it."""
+        self._strict = strict
+        self._unrecorded = unrecorded
+        self._steady = steady
+        self._inward = Inward()
+        self._outward = Outward(credit, budget)
+        self._pace = Pace()
+        self._control: deque[bytes] = deque()
+        self._broken: Refused | None = None
+        self._output_offset = self._stderr_offset = 0
+        self._size = (0, 0)
+        self._paused = self._said_exit = self._input_over = False
+        self._flushed_at = 0.0
+
+    # -- from the client ----------------------------------------------------------------------------------------
+
+    def received(self, frame: SessionFrame) -> bytes:
+        """One frame from the client; what of it is input for the node, recorded already (b"": nothing).
+
+        Raises Refused BROKEN_FRAMES; the session has ended then.
+        """
+        try:
+            return self._received(frame)
+        except Refused as refused:
+            self._broken = refused
+            self._cut(self.ending or Ending(End.CLIENT_GONE, refused.message))
+            raise
+
+    def _received(self, frame: SessionFrame) -> bytes:
+        which = frame.WhichOneof("frame")
+        if which == "data":
+            data = frame.data
+            payload = data.payload
+            if data.stream != SESSION_STREAM_MAIN or (self._input_over and payload):
+                raise broken("input on a stream that takes none")
+            self._inward.take(data.offset, len(payload))
+            if self.ending is not None or not payload:
+                return b""
+            self.active_at = self._steady()
+            return payload if self._keep(self.journal.input, payload, data.offset) else b""
+        if which == "window":
+            self._outward.grant(frame.window.credit)
+            self.wake()
+        elif which == "resize":
+            self._resize(frame.resize.columns, frame.resize.rows)
+        elif which == "signal":
+            self._signal(frame.signal.name)
+        elif which == "eof":
+            self.input_over()
+        else:
+            raise broken(f"a frame that only the gateway sends: {which or 'none that is known'}")
+        return b""
+
+    @property
+    def wants_drain(self) -> bool:
+        """Much input went to the node: wait until it is taken, then call `drained`."""
+        return self._inward.is_due and self.ending is None
+
+    @property
+    def input_used(self) -> int:
+        """Bytes of input that may still wait for the node."""
+        return self._inward.used
+
+    def drained(self) -> None:
+        """The node has taken its input: the client may send more."""
+        granted = self._inward.regrant(scarce=self.budget.is_spent)
+        if granted and self.ending is None:
+            self._say(SessionFrame(window=SessionWindow(credit=granted)))
+
+    def input_over(self) -> None:
+        """The client sends no more input; again is harmless."""
+        if not self._input_over:
+            self._input_over = True
+            if self.ending is None and self._keep(self.journal.eof, Stream.INPUT):
+                self.upstream.write_eof()
+
+    def client_gone(self, message: str) -> None:
+        """Nobody is there any more to send anything to."""
+        if self.ending is None:
+            self._cut(Ending(End.CLIENT_GONE, message))
+
+    def _resize(self, columns: int, rows: int) -> None:
+        if not (1 <= columns <= MAX_TERMINAL_SIDE and 1 <= rows <= MAX_TERMINAL_SIDE):
+            raise broken(f"a terminal of {columns} by {rows}")
+        if (columns, rows) == self._size or self.ending is not None:
+            return
+        self._pace.take(self._steady())
+        self._size = (columns, rows)
+        if self._keep(self.journal.resize, columns, rows):
+            self.upstream.resize(columns, rows)
+
+    def _signal(self, name: str) -> None:
+        if name not in SIGNALS:
+            raise broken(f"an unknown signal, {name[:16]!r}")
+        self._pace.take(self._steady())
+        if self.ending is None and self._keep(self.journal.signal, name):
+            self.upstream.signal(name)
+
+    # -- from the node ------------------------------------------------------------------------------------------
+
+    def output(self, data: bytes, stderr: bool) -> None:
+        """A chunk of output: into the recording, then on its way."""
+        if self.ending is not None:
+            return
+        now = self.active_at = self._steady()
+        outward, size = self._outward, len(data)
+        if stderr:
+            if not self._keep(self.journal.stderr, data, self._stderr_offset):
+                return
+            self._stderr_offset += size
+        else:
+            if not self._keep(self.journal.output, data, self._output_offset):
+                return
+            self._output_offset += size
+        outward.add(SESSION_STREAM_STDERR if stderr else SESSION_STREAM_MAIN, data)
+        if not self._paused and outward.is_full:
+            self._paused = True
+            self.upstream.pause_reading()
+        if outward.size == size or outward.size >= MAX_PAYLOAD or now - self._flushed_at >= COALESCE_SECONDS:
+            self.wake()
+
+    def ended(self, end: UpstreamEnd) -> None:
+        """The node's side is over; what waits still goes to the client, and then how it ended."""
+        if self.ending is not None:
+            return
+        match end:
+            case Exited(status):
+                self._keep(self.journal.exit, status)
+                ending = Ending(End.EXITED, status=status)
+            case Signalled(signal):
+                self._keep(self.journal.exit, 128, signal)
+                ending = Ending(End.EXITED, signal=signal)
+            case lost:
+                ending = Ending(End.NODE_GONE, f"The connection to the node was lost: {lost.message}")
+        if self.ending is None:  # a recording that failed just now ended it otherwise
+            self.ending = ending
+            self.wake()
+
+    # -- from the gateway ---------------------------------------------------------------------------------------
+
+    def opened(self, session: Session) -> None:
+        """The first frame, whatever waits already: the node is there, and will be heard from now on."""
+        ends_at = Timestamp()
+        ends_at.FromDatetime(session.ends_at)
+        opened = SessionOpened(
+            session_id=session.id,
+            node_id=session.node_id,
+            login=session.login,
+            credit=self._inward.credit,
+            ends_at=ends_at,
+            recorded=self.journal is not UNRECORDED,
+        )
+        self._control.appendleft(encode(SessionFrame(opened=opened)))
+        self.wake()
+
+    def notice(self, text: str, severity: str = "info") -> None:
+        """Tells the person something; it is recorded, and no part of the node's output."""
+        if not self._said_exit:
+            self._keep(self.journal.notice, text)
+            self._say(SessionFrame(notice=SessionNotice(text=text, severity=severity)))
+
+    def end(self, ending: Ending) -> None:
+        """Cuts the node off at once and tells the client why. What the client had no room for is dropped."""
+        if self._said_exit or self.is_cut:
+            return
+        self._cut(ending)
+        self.notice(ending.message, "end")
+
+    def recording_failed(self, reason: str) -> None:
+        """Ends a strict session; another goes on unrecorded, and its user is told."""
+        if self.journal is UNRECORDED or self._said_exit:
+            return
+        self.journal = UNRECORDED
+        if self._strict:
+            self.end(Ending(End.RECORDING_FAILED, f"The recording failed, so the session was ended: {reason}"))
+            return
+        self.notice(f"This session is no longer recorded: {reason}", "warning")
+        if self._unrecorded is not None:
+            self._unrecorded(reason)
+
+    # -- to the client ------------------------------------------------------------------------------------------
+
+    def next_control(self) -> bytes | None:
+        """The next encoded frame that is no data; the last of all is the exit. None: none now.
+
+        Raises Refused once the client has broken the protocol: there is no more to say.
+        """
+        if self._broken is not None:
+            raise self._broken
+        if self._control:
+            return self._control.popleft()
+        if self.ending is not None and not self._outward.size and not self._said_exit:
+            self._said_exit = True
+            return encode(SessionFrame(exit=_exit(self.ending)))
+        return None
+
+    def next_output(self) -> bytes | None:
+        """The next encoded data frame; None while there is none, no credit, or more is being gathered."""
+        outward = self._outward
+        if not outward.is_ready or self.due_in() is not None:
+            return None
+        frame = outward.next_frame()
+        self._flushed_at = self._steady()
+        if self._paused and outward.is_low:
+            self._paused = False
+            self.upstream.resume_reading()
+        return frame
+
+    def due_in(self) -> float | None:
+        """Seconds until output that is being gathered goes on; None: nothing is being gathered."""
+        outward = self._outward
+        if not outward.is_ready or outward.size >= MAX_PAYLOAD or self.ending is not None:
+            return None
+        left = self._flushed_at + COALESCE_SECONDS - self._steady()
+        return left if left > 0 else None
+
+    @property
+    def is_over(self) -> bool:
+        """Everything has been said."""
+        return self._said_exit and not self._control
+
+    def _say(self, frame: SessionFrame) -> None:
+        self._control.append(encode(frame))
+        self.wake()
+
+    def _cut(self, ending: Ending) -> None:
+        self.ending = ending
+        self.is_cut = True
+        self._outward.drop()
+        self.upstream.close()
+        self.wake()
+
+    def _keep(self, write: Callable[_Values, None], *values: _Values.args, **named: _Values.kwargs) -> bool:
+        """Puts something into the recording; whether it may go on."""
+        try:
+            write(*values, **named)
+        except RecordingFailed as failure:
+            self.recording_failed(str(failure))
+            return not self.is_cut
+        return True
+
+
+def _exit(ending: Ending) -> SessionExit:
+    frame = SessionExit(end=SessionEnd.Value(f"SESSION_END_{ending.end}"), message=ending.message)
+    if ending.status is not None:
+        frame.status = ending.status
+    elif ending.signal:
+        frame.signal = ending.signal
+    return frame
