@@ -249,15 +249,13 @@ def test_what_is_beyond_measure_is_refused_before_cedar_sees_it(name: str) -> No
     )
 
 
-WORDS = st.sampled_from(
-    """
+VOCABULARY = """
     permit forbid ( ) { } principal action resource , ; when unless == in is has like && || ! . :: "a" if then
     else true 1 - @id ' " // ?principal é AWS::EC2::Instance AWS::IdentityStore::User getTag
     resource.getTag("a") resource.hasTag("a") principal.division context.iam.principalTags when{ }; ["a"]
     permit(principal,action,resource) forbid(principal,action,resource)
-    """.split()
-    + ["\n"]
-)
+"""
+WORDS = st.sampled_from([*VOCABULARY.split(), "\n"])
 
 
 @settings(max_examples=200, deadline=None)
