@@ -165,7 +165,7 @@ def start_sshd(
 def stop_sshd(server: Sshd) -> None:
     """Ends the server and every session on it."""
     # Each session has a process group of its own, so they are found by their parents.
-    for process in (server.process.pid, *_descendants(server.process.pid)):
+    for process in (server.process.pid, *descendants(server.process.pid)):
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
     server.process.wait()
@@ -195,7 +195,8 @@ def _answers(server: Sshd) -> bool:
     return False
 
 
-def _descendants(process: int) -> list[int]:
+def descendants(process: int) -> list[int]:
+    """The processes that a process started, theirs, and so on."""
     children: dict[int, list[int]] = {}
     for status in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):  # it ended meanwhile

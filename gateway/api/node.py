@@ -1,6 +1,6 @@
 """NodeService: the registry of nodes on the wire (R3, R33)."""
 
-import grpc
+# ruff: noqa: N802  # methods are named by the contract
 
 from gateway.api import values
 from gateway.api.current import caller
@@ -15,11 +15,7 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
     def __init__(self, registry: NodeRegistry) -> None:
         self._registry = registry
 
-    async def AddNode(  # noqa: N802  # the contract's name
-        self,
-        request: node_pb2.AddNodeRequest,
-        context: "grpc.aio.ServicerContext[node_pb2.AddNodeRequest, node_pb2.AddNodeResponse]",
-    ) -> node_pb2.AddNodeResponse:
+    async def AddNode(self, request: node_pb2.AddNodeRequest, context: object) -> node_pb2.AddNodeResponse:
         if not request.HasField("ssh"):
             raise invalid("ssh", "is missing", "Say where the node's sshd listens: --host and --port.")
         new = NewNode(
@@ -34,29 +30,19 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
         node, checks = await self._registry.add(caller(), new)
         return node_pb2.AddNodeResponse(node=node_message(node), checks=map(_check, checks))
 
-    async def GetNode(  # noqa: N802  # the contract's name
-        self,
-        request: node_pb2.GetNodeRequest,
-        context: "grpc.aio.ServicerContext[node_pb2.GetNodeRequest, node_pb2.GetNodeResponse]",
-    ) -> node_pb2.GetNodeResponse:
+    async def GetNode(self, request: node_pb2.GetNodeRequest, context: object) -> node_pb2.GetNodeResponse:
         node = await self._registry.get(caller(), values.scope(request.scope), request.node)
         return node_pb2.GetNodeResponse(node=node_message(node))
 
-    async def ListNodes(  # noqa: N802  # the contract's name
-        self,
-        request: node_pb2.ListNodesRequest,
-        context: "grpc.aio.ServicerContext[node_pb2.ListNodesRequest, node_pb2.ListNodesResponse]",
-    ) -> node_pb2.ListNodesResponse:
+    async def ListNodes(self, request: node_pb2.ListNodesRequest, context: object) -> node_pb2.ListNodesResponse:
         size, key = values.page(request.page)
         scope = values.scope(request.scope) if request.HasField("scope") else None
         found, last = await self._registry.list(caller(), scope, request.filters, size, _after(key))
         token = values.page_token(*last) if last else ""
         return node_pb2.ListNodesResponse(nodes=map(node_message, found), next_page_token=token)
 
-    async def UpdateNode(  # noqa: N802  # the contract's name
-        self,
-        request: node_pb2.UpdateNodeRequest,
-        context: "grpc.aio.ServicerContext[node_pb2.UpdateNodeRequest, node_pb2.UpdateNodeResponse]",
+    async def UpdateNode(
+        self, request: node_pb2.UpdateNodeRequest, context: object
     ) -> node_pb2.UpdateNodeResponse:
         node = await self._registry.update(
             caller(),
@@ -68,26 +54,18 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
         )
         return node_pb2.UpdateNodeResponse(node=node_message(node))
 
-    async def RemoveNode(  # noqa: N802  # the contract's name
-        self,
-        request: node_pb2.RemoveNodeRequest,
-        context: "grpc.aio.ServicerContext[node_pb2.RemoveNodeRequest, node_pb2.RemoveNodeResponse]",
+    async def RemoveNode(
+        self, request: node_pb2.RemoveNodeRequest, context: object
     ) -> node_pb2.RemoveNodeResponse:
         await self._registry.remove(caller(), values.scope(request.scope), request.node)
         return node_pb2.RemoveNodeResponse()
 
-    async def CheckNode(  # noqa: N802  # the contract's name
-        self,
-        request: node_pb2.CheckNodeRequest,
-        context: "grpc.aio.ServicerContext[node_pb2.CheckNodeRequest, node_pb2.CheckNodeResponse]",
-    ) -> node_pb2.CheckNodeResponse:
+    async def CheckNode(self, request: node_pb2.CheckNodeRequest, context: object) -> node_pb2.CheckNodeResponse:
         checks = await self._registry.check(caller(), values.scope(request.scope), request.node)
         return node_pb2.CheckNodeResponse(checks=map(_check, checks))
 
-    async def GetNodeTrust(  # noqa: N802  # the contract's name
-        self,
-        request: node_pb2.GetNodeTrustRequest,
-        context: "grpc.aio.ServicerContext[node_pb2.GetNodeTrustRequest, node_pb2.GetNodeTrustResponse]",
+    async def GetNodeTrust(
+        self, request: node_pb2.GetNodeTrustRequest, context: object
     ) -> node_pb2.GetNodeTrustResponse:
         trust = await self._registry.trust(caller(), values.scope(request.scope), request.node, request.login)
         return node_pb2.GetNodeTrustResponse(
