@@ -1,0 +1,173 @@
+"""What the gateway is made of, and what each part is given: the one place where the parts meet."""
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from gateway.access.admission import Gate
+from gateway.access.compiled import CompiledPolicies
+from gateway.access.deadlines import Deadlines
+from gateway.access.ender import Ender
+from gateway.access.policies import Policies
+from gateway.access.policy_reading import PolicyReader
+from gateway.access.reading import RequestReader
+from gateway.access.requests import AccessRequests
+from gateway.access.tokens import AccessTokens
+from gateway.access.transitions import Transitions
+from gateway.api.access import AccessService
+from gateway.api.administration import AdministrationService
+from gateway.api.approval import ApprovalService
+from gateway.api.identity import IdentityService
+from gateway.api.node import NodeService
+from gateway.api.policy import PolicyService
+from gateway.api.recording import RecordingService
+from gateway.api.server import Registration, registration
+from gateway.api.session import SessionService
+from gateway.api.sign_in import SignInService
+from gateway.checks import checks
+from gateway.config import Configuration
+from gateway.identity.authenticate import Authenticator
+from gateway.identity.directory import Directory
+from gateway.identity.grants import Grants
+from gateway.identity.locks import Locks
+from gateway.identity.passwords import Passwords
+from gateway.identity.ports import Clock
+from gateway.identity.session_preferences import SessionPreferences
+from gateway.identity.sign_in import SignIn
+from gateway.identity.targets import Targets
+from gateway.keys import Keys
+from gateway.nodes.login import SshLogins
+from gateway.nodes.registry import NodeRegistry
+from gateway.nodes.ssh import SshConnector
+from gateway.sessions.ending import LastEntries
+from gateway.sessions.lifecycle import Lifecycle
+from gateway.sessions.opening import Opener
+from gateway.sessions.recordings import RecordingIndex
+from gateway.sessions.watch import Watch
+from gateway.store.changes import Changes
+from gateway.store.database import Database
+from jitgate.v1 import (
+    access_pb2,
+    access_pb2_grpc,
+    administration_pb2,
+    administration_pb2_grpc,
+    approval_pb2,
+    approval_pb2_grpc,
+    identity_pb2,
+    identity_pb2_grpc,
+    node_pb2,
+    node_pb2_grpc,
+    policy_pb2,
+    policy_pb2_grpc,
+    recording_pb2,
+    recording_pb2_grpc,
+    session_pb2,
+    session_pb2_grpc,
+)
+from recorder.model import Durability
+from recorder.object_stores.local_folder import LocalFolder
+from recorder.service import Recorder
+
+Worker = Callable[[], Coroutine[Any, Any, None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """The parts that the server starts and stops; everything else hangs on them."""
+
+    authenticator: Authenticator
+    recorder: Recorder
+    sessions: Lifecycle
+    workers: tuple[Worker, ...]  # each runs until it is cancelled
+    services: tuple[Registration, ...]
+    sign_in: SignIn
+
+
+def assemble(settings: Configuration, keys: Keys, database: Database, clock: Clock, replica: str) -> Assembly:
+    """Builds everything; starts and reads nothing."""
+    changes = Changes()
+
+    transitions = Transitions(changes, timedelta(hours=settings.membership_max_age_hours))
+    compiled = CompiledPolicies()
+    gate = Gate(transitions)
+    ender = Ender(clock, transitions, compiled)
+    requests = AccessRequests(database, clock, transitions, compiled)
+    reader = RequestReader(database, clock, changes, transitions)
+    tokens = AccessTokens(database, clock)
+    retention = timedelta(days=settings.retention_days)
+    deadlines = Deadlines(database, clock, changes, transitions, retention=retention)
+
+    passwords = Passwords()
+    logins = SshLogins(keys.ssh_user_ca)
+    registry = NodeRegistry(
+        database, clock, changes, ender=ender, logins=logins, user_ca=keys.ssh_user_ca.public_key_line()
+    )
+
+    store = LocalFolder(settings.recordings_directory)
+    recorder = Recorder(
+        settings.spool_directory,
+        store,
+        keys.recordings,
+        keys.manifests,
+        durability=Durability(settings.recordings.durability),
+        observer=RecordingIndex(database, store, clock, changes),
+        clock=clock,
+    )
+    last_entries = LastEntries(database, clock, changes)
+    watch = Watch(database, gate, clock, changes, replica=replica)
+    opener = Opener(
+        database,
+        gate,
+        {"ssh": SshConnector(logins)},
+        recorder,
+        last_entries,
+        clock=clock,
+        changes=changes,
+        replica=replica,
+    )
+    sessions = Lifecycle(database, opener, watch, last_entries, clock=clock)
+
+    administration = AdministrationService(
+        directory=Directory(database, passwords, ender, changes, clock),
+        grants=Grants(database, changes, clock),
+        locks=Locks(database, ender, changes, clock),
+        targets=Targets(database, ender, changes, clock),
+        preferences=SessionPreferences(database, changes, clock),
+        database=database,
+        checks=checks(settings, database, keys, store),
+        clock=clock,
+    )
+    return Assembly(
+        authenticator=Authenticator(database, keys.clients, clock),
+        recorder=recorder,
+        sessions=sessions,
+        workers=(deadlines.run, watch.run),
+        services=(
+            _serve(access_pb2, access_pb2_grpc, AccessService(requests, reader, tokens)),
+            _serve(approval_pb2, approval_pb2_grpc, ApprovalService(requests)),
+            _serve(
+                policy_pb2,
+                policy_pb2_grpc,
+                PolicyService(
+                    Policies(database, clock, changes, compiled), PolicyReader(database, clock, compiled)
+                ),
+            ),
+            _serve(node_pb2, node_pb2_grpc, NodeService(registry)),
+            _serve(session_pb2, session_pb2_grpc, SessionService(sessions)),
+            _serve(recording_pb2, recording_pb2_grpc, RecordingService(database)),
+            _serve(administration_pb2, administration_pb2_grpc, administration),
+            _serve(identity_pb2, identity_pb2_grpc, IdentityService()),
+        ),
+        sign_in=SignIn(database, passwords, keys.clients, changes, clock),
+    )
+
+
+def sign_in_service(sign_in: SignIn, gateway_address: str) -> Registration:
+    """The service of the sign-in listener. `gateway_address` is where clients find everything else."""
+    return _serve(identity_pb2, identity_pb2_grpc, SignInService(sign_in, gateway_address))
+
+
+def _serve(messages: Any, generated: Any, servicer: Any) -> Registration:
+    """The registration of a servicer under the name of its class."""
+    return registration(messages.DESCRIPTOR.services_by_name[type(servicer).__name__], generated, servicer)

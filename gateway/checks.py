@@ -1,0 +1,65 @@
+"""What `jit doctor` asks of the gateway: database, spool, recordings, keys."""
+
+import asyncio
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from sqlalchemy import text
+
+from gateway.api.diagnosis import Check, Diagnosis
+from gateway.config import Configuration
+from gateway.keys import Keys
+from gateway.store.database import Database
+from recorder.object_stores.local_folder import LocalFolder
+
+_LOW_SPACE_BYTES = 1 << 30
+_CONTEXT = {"purpose": "diagnosis"}
+
+
+def checks(settings: Configuration, database: Database, keys: Keys, store: LocalFolder) -> tuple[Check, ...]:
+    """The checks of this process, each against the real thing."""
+
+    async def check_database() -> Diagnosis:
+        async with database.read() as connection:
+            await connection.execute(text("SELECT 1"))
+        return Diagnosis("database", True, f"{database.engine.dialect.name} answers")
+
+    async def check_spool() -> Diagnosis:
+        return await asyncio.to_thread(_check_folder, "spool", settings.spool_directory)
+
+    async def check_store() -> Diagnosis:
+        return await asyncio.to_thread(_check_folder, "recordings", settings.recordings_directory)
+
+    async def check_key() -> Diagnosis:
+        key = await keys.recordings.generate_data_key(_CONTEXT)
+        if await keys.recordings.unwrap(key.wrapped, _CONTEXT) != key.plaintext:
+            return Diagnosis("recording key", False, "what it wraps it does not unwrap", "Restore the key file.")
+        return Diagnosis("recording key", True, f"local key file, key {keys.recordings.key_id}")
+
+    return (
+        Check("database", check_database),
+        Check("spool", check_spool),
+        Check("recordings", check_store),
+        Check("recording key", check_key),
+    )
+
+
+def _check_folder(part: str, folder: Path) -> Diagnosis:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"jitgate")
+            probe.flush()
+            os.fsync(probe.fileno())
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        return Diagnosis(
+            part, False, f"{folder}: {error.strerror}", "Make the folder writable or free space on it."
+        )
+    if free < _LOW_SPACE_BYTES:
+        return Diagnosis(
+            part, False, f"{folder}: {free >> 20} MiB free", "Free space: sessions end when the disk is full."
+        )
+    return Diagnosis(part, True, f"{folder}: {free >> 30} GiB free")

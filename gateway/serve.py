@@ -1,0 +1,160 @@
+"""The running gateway: started in order, stopped in the reverse order."""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import secrets
+import signal
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from gateway import keys as key_folder
+from gateway import telemetry
+from gateway.api.server import Listener
+from gateway.assembly import Assembly, assemble, sign_in_service
+from gateway.config import Configuration
+from gateway.identity.administrator_codes import ensure_first_administrator
+from gateway.keys import Keys
+from gateway.store.database import Database
+from gateway.store.migrate import migrate
+from gateway.version import VERSION
+
+_log = structlog.get_logger("jitgate")
+
+
+class CannotStart(Exception):
+    """The gateway cannot start here; the text says why and what to do."""
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+async def run(settings: Configuration) -> None:
+    """Serves until SIGTERM or SIGINT. Raises CannotStart, KeyFileUnusable, KeyRefused, DatabaseTooNew, OSError."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    stop_telemetry = telemetry.configure(settings.telemetry, VERSION)
+    try:
+        with _sole_user(settings.data_dir):
+            keys = key_folder.load(settings.data_dir / "keys", settings.tls, utc_now)
+            async with _database(settings) as database, _serving(settings, keys, database):
+                await stop.wait()
+                _log.info("stopping")
+    finally:
+        await asyncio.to_thread(stop_telemetry)
+    _log.info("stopped")
+
+
+@contextlib.asynccontextmanager
+async def _database(settings: Configuration) -> AsyncIterator[Database]:
+    database = Database(settings.database)
+    try:
+        await migrate(database)
+        yield database
+    finally:
+        await database.close()
+
+
+@contextlib.asynccontextmanager
+async def _serving(settings: Configuration, keys: Keys, database: Database) -> AsyncIterator[None]:
+    replica = _replica_id(settings.data_dir / "replica-id")
+    parts = assemble(settings, keys, database, utc_now, replica)
+    recovery = await parts.recorder.start()
+    try:
+        lost = await parts.sessions.recover()
+        if lost or recovery.finished or recovery.waiting or recovery.quarantined:
+            _log.warning(
+                "recovered",
+                sessions_ended=lost,
+                recordings_finished=len(recovery.finished),
+                recordings_waiting=len(recovery.waiting),
+                recordings_quarantined=len(recovery.quarantined),
+            )
+        async with _workers(parts):
+            gateway, sign_in = _listeners(settings, keys, parts)
+            code = await ensure_first_administrator(database, utc_now)
+            await gateway.start()
+            await sign_in.start()
+            _log.info("serving", address=gateway.address, sign_in_address=sign_in.address, version=VERSION)
+            _greet(sign_in.address, keys, code)
+            try:
+                yield
+            finally:
+                await gateway.refuse_new()
+                await sign_in.stop(0)
+                await parts.sessions.stop(settings.shutdown_grace_seconds)
+                await gateway.stop(1)
+    finally:
+        await parts.recorder.stop()
+
+
+def _listeners(settings: Configuration, keys: Keys, parts: Assembly) -> tuple[Listener, Listener]:
+    authenticate = parts.authenticator.authenticate
+    gateway = Listener(settings.listen, parts.services, keys.tls_material, authenticate, anonymous=False)
+    public = settings.public_address or gateway.address
+    sign_in = Listener(
+        settings.sign_in_listen,
+        (sign_in_service(parts.sign_in, public),),
+        keys.tls_material,
+        authenticate,
+        anonymous=True,
+    )
+    return gateway, sign_in
+
+
+@contextlib.asynccontextmanager
+async def _workers(parts: Assembly) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(worker()) for worker in parts.workers]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@contextlib.contextmanager
+def _sole_user(data_dir: Path) -> Iterator[None]:
+    """Two gateways in one folder would take each other for dead."""
+    with (data_dir / "lock").open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CannotStart(
+                f"another gateway runs in {data_dir}. Stop it, or give this one a data_dir of its own"
+            ) from None
+        yield
+
+
+def _replica_id(file: Path) -> str:
+    """What this gateway is called among its replicas, the same after a restart."""
+    if not file.exists():
+        made = file.with_suffix(f".{os.getpid()}")
+        made.write_text(f"r-{secrets.token_hex(8)}")
+        made.replace(file)
+    return file.read_text().strip()
+
+
+def _greet(sign_in_address: str, keys: Keys, code: str | None) -> None:
+    """Tells the operator how to get in. On standard output: the code must not end in the log."""
+    trust = ""
+    if keys.tls is not None:
+        chain = x509.load_pem_x509_certificates(keys.tls.current().certificate_chain)
+        trust = f" --ca-fingerprint sha256:{chain[-1].fingerprint(SHA256()).hex()}"
+    if code is not None:
+        print(
+            "Nobody administers this gateway yet. Within one hour, once:\n"
+            f"  jit login --gateway {sign_in_address}{trust} --administrator-code {code}",
+            flush=True,
+        )
+    else:
+        print(f"Sign in with:\n  jit login --gateway {sign_in_address}{trust}", flush=True)
