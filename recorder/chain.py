@@ -71,7 +71,7 @@ class Chain:
         try:
             await self._attempt(lambda: put_verified(self._store, name, blob, entry.sha256))
         except ObjectConflict:
-            batch, entry = await self._adopt(name, place, batch, len(batch.heads) if sure is None else sure)
+            batch, entry = await self._adopt(name, place, batch, len(batch) if sure is None else sure)
             end = None
         self.tally = batch.end() if end is None else end
         self.entries.append(entry)
@@ -104,7 +104,7 @@ class Chain:
     async def _adopt(self, name: str, place: Place, batch: Batch, sure: int) -> tuple[Batch, SegmentEntry]:
         blob = await self._attempt(lambda: self._store.get(name))
         stored = await asyncio.to_thread(open_segment, blob, place, self._data_key)
-        if not stored.begins_with(Batch(batch.start, batch.heads[:sure], batch.payloads[:sure])):
+        if not stored.begins_with(batch, sure):
             raise ObjectConflict(f"{name} holds other events than the spool")
         stored.start.gaps = list(batch.start.gaps)
         return stored, entry_of(blob, stored)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -25,15 +25,10 @@ _EXIT: Final = struct.Struct(">i")
 _GAP: Final = struct.Struct(">BQQ")
 
 
-def head_of(kind: int, length: int, time_us: int) -> bytes:
-    return HEAD.pack(kind << 24 | length, time_us)
-
-
-def parse_head(head: bytes | memoryview) -> tuple[Kind, int, int]:
-    """Kind, payload length, time in µs. Raises DamagedRecording for a kind that this version does not know."""
-    word, time_us = HEAD.unpack(head)
+def kind_of(word: int) -> Kind:
+    """The kind in the first four bytes of a head. Raises DamagedRecording for one that nobody knows."""
     try:
-        return Kind(word >> 24), word & 0xFFFFFF, time_us
+        return Kind(word >> 24)
     except ValueError:
         raise DamagedRecording(f"an event of unknown kind {word >> 24}; a newer version wrote it") from None
 
@@ -152,55 +147,60 @@ class Tally:
 
 @dataclass(slots=True)
 class Batch:
-    """The events of one segment: heads and payloads side by side, and the tally they start from.
+    """The events of one segment: heads in one column, payloads in another, and the tally they start from.
 
-    Two columns, because zstd finds more, faster, in each of them than in a mixture.
+    Two columns, because zstd finds more, faster, in each of them than in a mixture; byte arrays, because an event
+    then costs no object of its own.
     """
 
     start: Tally
-    heads: list[bytes] = field(default_factory=list)
-    payloads: list[bytes] = field(default_factory=list)
+    heads: bytearray = field(default_factory=bytearray)
+    payloads: bytearray = field(default_factory=bytearray)
+
+    def __len__(self) -> int:
+        """How many events there are."""
+        return len(self.heads) // HEAD.size
 
     def add(self, kind: int, time_us: int, payload: bytes) -> None:
-        self.heads.append(head_of(kind, len(payload), time_us))
-        self.payloads.append(payload)
+        self.heads += HEAD.pack(kind << 24 | len(payload), time_us)
+        self.payloads += payload
 
     def events(self) -> Iterator[Event]:
         """Every event with its offset. Raises DamagedRecording."""
         tally = self.start.copy()
-        for head, payload in zip(self.heads, self.payloads, strict=True):
-            kind, _, time_us = parse_head(head)
+        for kind, time_us, payload in self._parsed():
             yield Event(kind, time_us, tally.take(kind, time_us, payload), payload)
 
     def end(self) -> Tally:
         """The tally after the last event. Raises DamagedRecording."""
         tally = self.start.copy()
-        for head, payload in zip(self.heads, self.payloads, strict=True):
-            kind, _, time_us = parse_head(head)
+        for kind, time_us, payload in self._parsed():
             tally.take(kind, time_us, payload)
         return tally
 
-    def begins_with(self, other: Batch) -> bool:
-        """Whether `other` is this batch or its beginning."""
-        count = len(other.heads)
-        return self.heads[:count] == other.heads and self.payloads[:count] == other.payloads
+    def check(self) -> None:
+        """Raises DamagedRecording where the columns do not fit each other."""
+        if len(self.heads) % HEAD.size:
+            raise DamagedRecording("the column of heads ends within a head")
+        length = sum(word & 0xFFFFFF for word, _ in HEAD.iter_unpack(self.heads))
+        if length != len(self.payloads):
+            raise DamagedRecording(
+                f"the heads tell of {length} payload bytes, the column has {len(self.payloads)}"
+            )
 
+    def begins_with(self, other: Batch, count: int) -> bool:
+        """Whether the first `count` events of `other` are the first of this batch."""
+        heads = other.heads[: count * HEAD.size]
+        length = sum(word & 0xFFFFFF for word, _ in HEAD.iter_unpack(heads))
+        return self.heads.startswith(heads) and self.payloads.startswith(other.payloads[:length])
 
-def split_columns(heads: bytes, payloads: bytes, start: Tally) -> Batch:
-    """The batch behind two decompressed columns. Raises DamagedRecording where they do not fit each other."""
-    if len(heads) % HEAD.size:
-        raise DamagedRecording("the column of heads ends within a head")
-    batch = Batch(start)
-    position = 0
-    for number, (word, _) in enumerate(HEAD.iter_unpack(heads)):
-        length = word & 0xFFFFFF
-        batch.heads.append(heads[number * HEAD.size : (number + 1) * HEAD.size])
-        batch.payloads.append(payloads[position : position + length])
-        position += length
-    if position != len(payloads):
-        raise DamagedRecording(f"the heads tell of {position} payload bytes, the column has {len(payloads)}")
-    return batch
+    def times(self) -> tuple[int, int]:
+        """When the first event was, and the last; there must be one."""
+        return HEAD.unpack_from(self.heads)[1], HEAD.unpack_from(self.heads, len(self.heads) - HEAD.size)[1]
 
-
-def columns_of(heads: Sequence[bytes], payloads: Sequence[bytes]) -> tuple[bytes, bytes]:
-    return b"".join(heads), b"".join(payloads)
+    def _parsed(self) -> Iterator[tuple[Kind, int, bytes]]:
+        position = 0
+        for word, time_us in HEAD.iter_unpack(self.heads):
+            length = word & 0xFFFFFF
+            yield kind_of(word), time_us, bytes(self.payloads[position : position + length])
+            position += length

@@ -24,7 +24,7 @@ from recorder.events import (
     Batch,
     Tally,
     gap_payload,
-    parse_head,
+    kind_of,
 )
 from recorder.model import STREAM_OF, Kind
 from recorder.sealing import record_nonce
@@ -77,8 +77,8 @@ class Part:
             raise OSError("short write: the disk under the spool is full")
         batch = self.batch
         if batch is not None:
-            batch.heads.append(head[: HEAD.size])
-            batch.payloads.append(payload if type(payload) is bytes else bytes(payload))
+            batch.heads += head[: HEAD.size]
+            batch.payloads += payload
         self.raw_size += HEAD.size + length
 
     def close(self) -> None:
@@ -134,10 +134,12 @@ def read_part(data: bytes, number: int, seal: AESGCM, start: Tally) -> Reading:
 def _open(seal: AESGCM, number: int, index: int, sealed: bytes) -> tuple[bytes, bytes] | None:
     try:
         plain = seal.decrypt(record_nonce(number, index), sealed, None)
-        _, length, _ = parse_head(plain[: HEAD.size])
+        word, _, _ = RECORD.unpack_from(plain)
+        kind_of(word)
     except (InvalidTag, DamagedRecording):
         return None
-    return (plain[: RECORD.size], plain[RECORD.size :]) if length == len(plain) - RECORD.size else None
+    length = len(plain) - RECORD.size
+    return (plain[: RECORD.size], plain[RECORD.size :]) if word & 0xFFFFFF == length else None
 
 
 def _append(batch: Batch, tally: Tally, head: bytes, payload: bytes) -> None:
@@ -149,8 +151,8 @@ def _append(batch: Batch, tally: Tally, head: bytes, payload: bytes) -> None:
         batch.add(Kind.GAP, tally.last_us, missing)
         tally.take(Kind.GAP, tally.last_us, missing)
     tally.take(kind, time_us, payload)
-    batch.heads.append(head[: HEAD.size])
-    batch.payloads.append(payload)
+    batch.heads += head[: HEAD.size]
+    batch.payloads += payload
 
 
 def _note(batch: Batch, tally: Tally, damaged: int) -> None:

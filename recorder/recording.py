@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from recorder.chain import Chain
 from recorder.errors import RecordingFailed, RepeatedOffset
 from recorder.events import (
+    HEAD,
     MAX_PAYLOAD,
     Tally,
     exit_payload,
@@ -26,8 +27,8 @@ from recorder.sealing import input_nonce
 from recorder.syncing import GroupSync
 from recorder.uploading import Memory, Uploader
 
-_EVENT_COST: Final = 100
-"""Bytes of memory that an event takes beside its payload."""
+_OUTPUT: Final = int(Kind.OUTPUT)
+"""A plain number: shifting a member of an enum costs as much as the rest of an event's head."""
 
 Bytes = bytes | bytearray | memoryview
 
@@ -102,7 +103,7 @@ class Recording:
         Raises RecordingFailed, RepeatedOffset (bytes that were recorded before; the recording goes on). An offset
         beyond the expected one is recorded as a gap.
         """
-        self._data(Kind.OUTPUT, Stream.OUTPUT, data, len(data), offset, self._tally.output)
+        self._data(_OUTPUT, Stream.OUTPUT, data, len(data), offset, self._tally.output)
         self._tally.output = offset + len(data)
 
     def stderr(self, data: Bytes, offset: int) -> None:
@@ -201,7 +202,7 @@ class Recording:
             self._roll(ending)
 
     def _data(  # noqa: PLR0917 - the hot call of this package: keywords cost
-        self, kind: Kind, stream: Stream, payload: Bytes, length: int, offset: int, expected: int
+        self, kind: int, stream: Stream, payload: Bytes, length: int, offset: int, expected: int
     ) -> None:
         if offset != expected:
             if offset < expected:
@@ -214,7 +215,7 @@ class Recording:
         self._write(kind, 0, payload)
         self._tally.take(kind, self._tally.last_us, payload)
 
-    def _write(self, kind: Kind, offset: int, payload: Bytes) -> None:
+    def _write(self, kind: int, offset: int, payload: Bytes) -> None:
         if self._refusal is not None:
             raise RecordingFailed(self._refusal)
         if len(payload) > MAX_PAYLOAD:
@@ -232,7 +233,7 @@ class Recording:
         if not part.dirty:
             self._sync.touch(part, self.fail)
         if part.batch is not None:
-            self._memory.keep(part, len(payload) + _EVENT_COST)
+            self._memory.keep(part, len(payload) + HEAD.size)
 
     def _begin_part(self) -> Part:
         self._roll()

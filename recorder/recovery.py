@@ -100,7 +100,7 @@ class Finisher:
             if number in parts:
                 data = await asyncio.to_thread(folder.part(number).read_bytes)
                 reading = await asyncio.to_thread(read_part, data, number, seal, chain.tally.copy())
-                batch, sure = reading.batch, len(reading.batch.heads)
+                batch, sure = reading.batch, len(reading.batch)
                 if reading.torn and number != last:
                     _gap(batch, reading.torn, TORN_PART)
             else:

@@ -16,7 +16,7 @@ import zstandard
 from cryptography.exceptions import InvalidTag
 
 from recorder.errors import DamagedRecording
-from recorder.events import HEAD, Batch, Tally, columns_of, split_columns
+from recorder.events import Batch, Tally
 from recorder.model import SegmentEntry
 from recorder.sealing import SALT_BYTES, segment_nonce, segment_seal
 
@@ -53,12 +53,11 @@ def parse_header(blob: bytes) -> tuple[Place, bytes]:
 
 def seal_segment(place: Place, data_key: bytes, batch: Batch) -> tuple[bytes, SegmentEntry]:
     """The object to store and its entry in the manifest. CPU-bound; zstd, AES and SHA release the GIL."""
-    heads, payloads = columns_of(batch.heads, batch.payloads)
     squeeze = zstandard.ZstdCompressor(level=1).compress
-    packed_heads, packed_payloads = squeeze(heads), squeeze(payloads)
+    packed_heads, packed_payloads = squeeze(batch.heads), squeeze(batch.payloads)
     start = batch.start
     preamble = PREAMBLE.pack(
-        len(batch.heads),
+        len(batch),
         len(packed_heads),
         len(packed_payloads),
         start.output,
@@ -72,18 +71,7 @@ def seal_segment(place: Place, data_key: bytes, batch: Batch) -> tuple[bytes, Se
     plain = b"".join((preamble, packed_heads, packed_payloads))
     sealed = segment_seal(data_key, salt).encrypt(segment_nonce(place.sequence), plain, header)
     blob = header + sealed
-    entry = SegmentEntry(
-        sequence=place.sequence,
-        size=len(blob),
-        sha256=hashlib.sha256(blob).hexdigest(),
-        raw_size=len(heads) + len(payloads),
-        events=len(batch.heads),
-        first_us=HEAD.unpack_from(heads)[1],
-        last_us=HEAD.unpack_from(heads, len(heads) - HEAD.size)[1],
-        columns=start.columns,
-        rows=start.rows,
-    )
-    return blob, entry
+    return blob, _entry(place.sequence, blob, batch)
 
 
 def open_segment(blob: bytes, place: Place, data_key: bytes) -> Batch:
@@ -103,34 +91,40 @@ def open_segment(blob: bytes, place: Place, data_key: bytes) -> Batch:
         raise DamagedRecording("the segment's columns do not fill it")
     middle = PREAMBLE.size + heads_size
     start = Tally(columns=columns, rows=rows, output=output, stderr=stderr, input=input_)
-    batch = split_columns(_inflate(plain[PREAMBLE.size : middle]), _inflate(plain[middle:]), start)
-    if len(batch.heads) != events:
-        raise DamagedRecording(f"the segment holds {len(batch.heads)} events and says {events}")
+    batch = Batch(start, _inflate(plain[PREAMBLE.size : middle]), _inflate(plain[middle:]))
+    batch.check()
+    if len(batch) != events:
+        raise DamagedRecording(f"the segment holds {len(batch)} events and says {events}")
     return batch
 
 
 def entry_of(blob: bytes, batch: Batch) -> SegmentEntry:
     """The manifest entry of a stored segment that was opened."""
-    if not batch.heads:
+    if not batch:
         raise DamagedRecording("a segment without events")
+    return _entry(parse_header(blob)[0].sequence, blob, batch)
+
+
+def _entry(sequence: int, blob: bytes, batch: Batch) -> SegmentEntry:
+    first_us, last_us = batch.times()
     return SegmentEntry(
-        sequence=parse_header(blob)[0].sequence,
+        sequence=sequence,
         size=len(blob),
         sha256=hashlib.sha256(blob).hexdigest(),
-        raw_size=sum(map(len, batch.payloads)) + HEAD.size * len(batch.heads),
-        events=len(batch.heads),
-        first_us=HEAD.unpack(batch.heads[0])[1],
-        last_us=HEAD.unpack(batch.heads[-1])[1],
+        raw_size=len(batch.heads) + len(batch.payloads),
+        events=len(batch),
+        first_us=first_us,
+        last_us=last_us,
         columns=batch.start.columns,
         rows=batch.start.rows,
     )
 
 
-def _inflate(packed: bytes) -> bytes:
+def _inflate(packed: bytes) -> bytearray:
     try:
         size = zstandard.frame_content_size(packed)
         if not 0 <= size <= MAX_COLUMN:
             raise DamagedRecording(f"a column of {size} bytes")
-        return zstandard.ZstdDecompressor().decompress(packed)
+        return bytearray(zstandard.ZstdDecompressor().decompress(packed))
     except zstandard.ZstdError as broken:
         raise DamagedRecording(f"zstd: {broken}") from None

@@ -2,8 +2,8 @@
 
     python -m tests.bench.recording
 
-`recording.vs_bare_zstd1_256B`: the stages from an event to a finished segment (encode, zstd-1, AES-256-GCM, SHA-256)
-against a bare zstd-1 stream that is fed the same 256-byte payloads, both in MB of payload a second.
+`recording.vs_bare_zstd1_256B`: the stages from an event to a finished segment (encode, zstd-1, AES-256-GCM and
+SHA-256) against a bare zstd-1 stream that is fed the same 256-byte payloads.
 `recording.verify_mb_s`: `verify` over a stored recording, MB of ciphertext a CPU second.
 Run as a program it also prints what the two rows leave out: the journal (seal and write()) before each event goes
 on, and the time of each stage.
@@ -22,7 +22,7 @@ from pathlib import Path
 
 import zstandard
 
-from recorder.events import Batch, Tally, columns_of
+from recorder.events import Batch, Tally
 from recorder.journal import Part
 from recorder.key_providers.local_file import LocalKeyFile
 from recorder.model import GENESIS, Kind, SessionInfo, manifest_name
@@ -36,6 +36,7 @@ from recorder.verification import verify
 EVENT = 256
 SIZE = 8 * 1024 * 1024
 ROUNDS = 9
+OUTPUT = int(Kind.OUTPUT)
 KEY = bytes(range(32))
 SESSION = SessionInfo("s-" + "0" * 20, "oi-0123456789ab", "alice", "i-0123456789abcdef0")
 PLACE = Place(SESSION.session_id, 1, 0, GENESIS)
@@ -74,7 +75,7 @@ def bare_zstd(events: list[tuple[int, bytes]]) -> None:
 def encode(events: list[tuple[int, bytes]]) -> Batch:
     batch = Batch(Tally(80, 24))
     for now, payload in events:
-        batch.add(Kind.OUTPUT, now, payload)
+        batch.add(OUTPUT, now, payload)
     return batch
 
 
@@ -87,7 +88,7 @@ def journal_only(events: list[tuple[int, bytes]]) -> None:
         part = Part(Path(folder) / "part", 0, journal_seal(KEY), Tally(80, 24))
         offset = 0
         for now, payload in events:
-            part.write(Kind.OUTPUT, now, offset, payload)
+            part.write(OUTPUT, now, offset, payload)
             offset += EVENT
         part.close()
 
@@ -141,7 +142,7 @@ def main() -> None:
         print(f"{name} {value:.2f} {unit}")
     events = happened(terminal_text(SIZE))
     batch = encode(events)
-    heads, payloads = columns_of(batch.heads, batch.payloads)
+    heads, payloads = batch.heads, batch.payloads
     squeeze = zstandard.ZstdCompressor(level=1).compress
     cost = interleaved(
         {

@@ -119,22 +119,9 @@ async def test_what_is_deleted_is_gone(store: ObjectStore) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "",
-        "/",
-        "/etc/passwd",
-        "../x",
-        "a/../x",
-        "a/./x",
-        "a//x",
-        "a/",
-        ".hidden",
-        "a/.b",
-        "a\x00b",
-        "a\\b",
-        "ä",
-        "a b",
-    ]
-    + ["x" * 201, "/".join("a" * 17), "a\n"],
+        *["", "/", "/etc/passwd", "../x", "a/../x", "a/./x", "a//x", "a/", ".hidden", "a/.b"],
+        *["a\x00b", "a\\b", "ä", "a b", "a\n", "x" * 201, "/".join("a" * 17)],
+    ],
 )
 async def test_names_that_lead_elsewhere_are_refused(store: ObjectStore, name: str) -> None:
     with pytest.raises(RefusedName):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from recorder import canonical
 from recorder.errors import DamagedRecording, RecorderError
-from recorder.events import Batch, Tally, gap_of, gap_payload, head_of, input_payload, parse_head, split_columns
+from recorder.events import HEAD, Batch, Tally, gap_of, gap_payload, input_payload, kind_of
 from recorder.journal import Part, read_part
 from recorder.model import GENESIS, Event, Gap, Kind, SegmentEntry, Stream
 from recorder.sealing import journal_seal
@@ -143,7 +143,7 @@ def test_a_segment_gives_back_its_events(happened: list[tuple[tuple[Kind, bytes]
     opened = open_segment(blob, PLACE, KEY)
     assert list(opened.events()) == list(batch.events())
     assert entry_of(blob, opened) == entry
-    assert opened.begins_with(batch)
+    assert opened.begins_with(batch, len(batch))
 
 
 def test_sealing_twice_never_uses_a_key_and_nonce_twice() -> None:
@@ -181,15 +181,16 @@ def test_a_segment_opens_only_where_it_belongs(elsewhere: Place) -> None:
 
 
 def test_columns_that_do_not_fit_each_other_are_refused() -> None:
-    head = head_of(Kind.OUTPUT, 3, 0)
+    head = HEAD.pack(Kind.OUTPUT << 24 | 3, 0)
+    Batch(start(), bytearray(head), bytearray(b"abc")).check()
     for heads, column in ((head, b"ab"), (head, b"abcd"), (head[:-1], b"abc"), (b"", b"a")):
         with pytest.raises(DamagedRecording):
-            split_columns(heads, column, start())
+            Batch(start(), bytearray(heads), bytearray(column)).check()
 
 
 def test_kinds_and_payloads_from_elsewhere_are_refused() -> None:
     with pytest.raises(DamagedRecording, match="newer version"):
-        parse_head(head_of(99, 0, 0))
+        kind_of(99 << 24)
     tally = start()
     for kind, payload in (
         (Kind.RESIZE, b"abc"),

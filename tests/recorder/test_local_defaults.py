@@ -43,7 +43,7 @@ async def test_a_rotated_file_opens_the_old_and_wraps_with_the_new(tmp_path: Pat
     with pytest.raises(KeyRefused, match=f"no key {second.key_id}"):
         await first.unwrap(new.wrapped, CONTEXT)
     assert stat.S_IMODE((tmp_path / "keys").stat().st_mode) == 0o600
-    assert os.listdir(tmp_path) == ["keys"]
+    assert [path.name for path in tmp_path.iterdir()] == ["keys"]
 
 
 @pytest.mark.parametrize(
