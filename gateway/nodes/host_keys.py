@@ -26,8 +26,7 @@ _WHAT_TO_DO = 'Give a line of ssh-keyscan or of /etc/ssh/ssh_host_*_key.pub, suc
 
 def host_key(field: str, line: str) -> str:
     """A public key line without its comment. Raises Refused INVALID_FIELD naming `field`."""
-    key = _parse(field, line)
-    return key.export_public_key().decode("ascii").strip()
+    return " ".join(_parse(field, line).export_public_key().decode().split()[:2])
 
 
 def fingerprint(line: str) -> str:
