@@ -94,7 +94,7 @@ async def test_tags_and_endpoint_change_and_the_node_goes(service: NodeService) 
     assert (await service.UpdateNode(request, CONTEXT)).node.tags == {"a": "3"}
     moved = pb.SshEndpoint(host="moved.example", port=2222, host_cas=[KEY])
     updated = await service.UpdateNode(pb.UpdateNodeRequest(node="web-1", ssh=moved), CONTEXT)
-    assert (updated.node.ssh, updated.node.tags, updated.node.revision) == (moved, {"a": "3"}, 3)
+    assert (updated.node.ssh, dict(updated.node.tags), updated.node.revision) == (moved, {"a": "3"}, 3)
     await service.RemoveNode(pb.RemoveNodeRequest(node="web-1"), CONTEXT)
     with pytest.raises(Refused):
         await service.GetNode(pb.GetNodeRequest(node="web-1"), CONTEXT)
