@@ -1,0 +1,123 @@
+"""Verifies and decrypts a recording from docs/recording-format.md alone: nothing of Jitgate is imported.
+
+    python outsider.py MANIFEST PUBLIC_KEY_PEM KEY_FILE SESSION_JSON
+
+The segments lie beside the manifest. SESSION_JSON is what the asker knows: account, region, request, session. It
+writes the output to stdout, and a summary as JSON to stderr; ends with status 1 and a reason where anything is wrong.
+"""
+
+import base64
+import hashlib
+import json
+import pathlib
+import struct
+import sys
+
+import zstandard
+from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+
+def canonical(value: object) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def derive(key: bytes, info: bytes, salt: bytes | None = None) -> AESGCM:
+    return AESGCM(HKDF(hashes.SHA256(), 32, salt, info).derive(key))
+
+
+def must(condition: object, what: str) -> None:
+    if not condition:
+        sys.exit(what)
+
+
+def unwrap(wrapped: str, key_file: pathlib.Path, context: dict[str, str]) -> bytes:
+    data = base64.b64decode(wrapped)
+    must(data[:5] == b"JGLK1", "not wrapped by a local key file")
+    keys = dict(line.split() for line in key_file.read_text().splitlines())
+    key = base64.b64decode(keys[data[5:13].hex()])
+    return AESGCM(key).decrypt(data[13:25], data[25:], canonical(context))
+
+
+def main() -> None:
+    manifest_path, pem, key_file = map(pathlib.Path, sys.argv[1:4])
+    known = json.loads(sys.argv[4])
+    raw = manifest_path.read_bytes()
+    file = json.loads(raw)
+    must(canonical(file) == raw, "the manifest is not canonical")
+    public = load_pem_public_key(pem.read_bytes())
+    assert isinstance(public, Ed25519PublicKey)
+    signed = b"jitgate manifest v1\n" + canonical(file["manifest"])
+    public.verify(base64.b64decode(file["signature"]["value"]), signed)
+    manifest = file["manifest"]
+    must(manifest["session"]["session_id"] == known["session"], "another session")
+
+    streams = {1: 0, 2: 0, 3: 0}
+    typed = b""
+    kinds: list[int] = []
+    for epoch in manifest["epochs"]:
+        context = {**known, "epoch": str(epoch["epoch"])}
+        key = unwrap(epoch["wrapped_key"], key_file, {**context, "purpose": "recording"})
+        typing = None
+        if epoch["wrapped_input_key"]:
+            input_key = unwrap(epoch["wrapped_input_key"], key_file, {**context, "purpose": "input"})
+            typing = derive(input_key, b"jitgate input v1")
+        previous = bytes(32)
+        for number, entry in enumerate(epoch["segments"]):
+            name = f"{epoch['epoch']:04d}-{number:06d}.seg"
+            blob = (manifest_path.parent / name).read_bytes()
+            must(entry["sequence"] == number, f"{name}: wrong sequence")
+            must(hashlib.sha256(blob).hexdigest() == entry["sha256"], f"{name}: wrong hash")
+            magic, session, epoch_number, sequence, before, salt = struct.unpack_from(">8s22sII32s16s", blob)
+            must(magic == b"JGSEG\0\0\1", f"{name}: no segment")
+            must(session.decode() == known["session"], f"{name}: another session")
+            must((epoch_number, sequence) == (epoch["epoch"], number), f"{name}: another place")
+            must(before == previous, f"{name}: the chain is broken")
+            previous = hashlib.sha256(blob).digest()
+            nonce = bytes(4) + number.to_bytes(8, "big")
+            plain = derive(key, b"jitgate segment v1", salt).decrypt(nonce, blob[86:], blob[:86])
+            count, heads_size, payloads_size, *begins = struct.unpack_from(">IIIQQQHH", plain)
+            must(begins[:3] == list(streams.values()), f"{name}: begins elsewhere")
+            heads = zstandard.ZstdDecompressor().decompress(plain[40 : 40 + heads_size])
+            payloads = zstandard.ZstdDecompressor().decompress(plain[40 + heads_size :])
+            must(payloads_size == len(plain) - 40 - heads_size, f"{name}: sizes")
+            must(count * 12 == len(heads) and count == entry["events"], f"{name}: events")
+            at = 0
+            for head in range(0, len(heads), 12):
+                kind, length = heads[head], int.from_bytes(heads[head + 1 : head + 4], "big")
+                payload = payloads[at : at + length]
+                at += length
+                kinds.append(kind)
+                if kind in (1, 2):
+                    streams[kind] += length
+                    if kind == 1:
+                        sys.stdout.buffer.write(payload)
+                elif kind == 3:
+                    streams[3] += int.from_bytes(payload, "big")
+                elif kind == 4:
+                    assert typing is not None
+                    typed += typing.decrypt(bytes(4) + streams[3].to_bytes(8, "big"), payload, None)
+                    streams[3] += length - 16
+                elif kind == 10 and payload[0]:
+                    streams[payload[0]] = int.from_bytes(payload[1:9], "big")
+            must(at == len(payloads), f"{name}: payloads")
+        must(epoch["head"] == previous.hex(), "the head is not the last segment")
+        listed = {f"{epoch['epoch']:04d}-{entry['sequence']:06d}.seg" for entry in epoch["segments"]}
+        found = {path.name for path in manifest_path.parent.glob(f"{epoch['epoch']:04d}-*.seg")}
+        must(listed == found, f"unlisted: {found - listed}")
+    counts = [manifest["bytes_out"], manifest["bytes_stderr"], manifest["bytes_in"]]
+    must(counts == list(streams.values()), "the counts do not fit")
+    must(kinds[-1] == 11, "no end")
+    summary = {"typed": typed.decode(), "kinds": kinds, "ended": manifest["ended"]}
+    print(json.dumps(summary), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (InvalidTag, InvalidSignature, OSError, ValueError, KeyError) as wrong:
+        sys.exit(f"{type(wrong).__name__}: {wrong}")
