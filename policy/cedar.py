@@ -229,7 +229,7 @@ def _parse(document: CedarDocument) -> tuple[tuple[Statement, ...], tuple[pst.Te
                 raise ValueError(f"line {fault.line}: {fault.message}")
     parsed = cedarpy.PolicySet.from_str(document.text).to_pst()
     nodes = tuple(parsed.static_policies.get(f"policy{number}") for number in range(len(statements)))
-    if parsed.templates or len(parsed.static_policies) != len(statements) or None in nodes:
+    if len(parsed.static_policies) != len(statements) or None in nodes:
         raise ValueError("the statements can't be told apart")
     found = tuple(node for node in nodes if node is not None)
     if any(node.effect != effect for node in found):

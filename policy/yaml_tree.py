@@ -34,10 +34,8 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event = self.peek_event()  # type: ignore[no-untyped-call] # the stubs leave it untyped
         at = event.start_mark.index
-        if isinstance(event, yaml.AliasEvent):
-            raise NotAccepted(at, "aliases are not accepted: write the value out")
-        if isinstance(event, yaml.NodeEvent) and event.anchor:
-            raise NotAccepted(at, "anchors are not accepted: write the value out where it is needed")
+        if isinstance(event, yaml.NodeEvent) and event.anchor:  # of an alias, this is the name it refers to
+            raise NotAccepted(at, "anchors and aliases are not accepted: write the value out where it is needed")
         if getattr(event, "tag", None):
             raise NotAccepted(at, "YAML tags are not accepted: put a string in quotes instead")
         self._depth += 1

@@ -2,9 +2,10 @@
 
 import json
 
+import cedarpy
 import pytest
 
-from policy.cedar import compile_document
+from policy.cedar import Question, compile_document
 from policy.evaluate import evaluate, explain
 from policy.explanation import Effect, Match
 from policy.model import (
@@ -143,6 +144,30 @@ def test_a_request_that_cedar_cannot_hold_is_not_auto_approved() -> None:
     assert evaluate(deny(""), auto(permit()), [], ALICE, odd).outcome == NoPolicy()
     assert explain(deny(""), auto(permit()), [], ALICE, odd).outcome == NoPolicy()
     assert isinstance(evaluate(deny(""), auto(permit()), [], ALICE, NODE).outcome, AutoApproved)
+
+
+@pytest.mark.rule("R13")
+@pytest.mark.parametrize(
+    "result",
+    [
+        {"decision": "NoDecision", "diagnostics": {}},
+        {"decision": "NoDecision", "diagnostics": {"errors": ["failed to build request"]}},
+        {"decision": "Allow", "diagnostics": {"reason": ["policy0"], "errors": ["something else"]}},
+    ],
+)
+def test_an_answer_that_is_none_approves_nothing(
+    monkeypatch: pytest.MonkeyPatch, result: dict[str, object]
+) -> None:
+    def broken(question: Question, policies: cedarpy.PolicySet) -> cedarpy.AuthzResult:
+        return cedarpy.AuthzResult(result)
+
+    approving = (deny(forbid("false")), auto(permit()))
+    assert isinstance(evaluate(*approving, [], ALICE, NODE).outcome, AutoApproved)
+    monkeypatch.setattr(Question, "ask", broken)
+    for denial in (approving[0], None):
+        decision = evaluate(denial, approving[1], [], ALICE, NODE)
+        assert decision.outcome == NoPolicy()
+        assert decision.explanation.deny.effect is not Effect.DOES_NOT_DENY
 
 
 @pytest.mark.rule("R13")
