@@ -24,6 +24,7 @@ from gateway.api.policy import PolicyService
 from gateway.api.recording import RecordingService
 from gateway.api.server import Registration, registration
 from gateway.api.session import SessionService
+from gateway.api.session import add_to_server as add_session_service
 from gateway.api.sign_in import SignInService
 from gateway.checks import checks
 from gateway.config import Configuration
@@ -41,9 +42,11 @@ from gateway.nodes.login import SshLogins
 from gateway.nodes.registry import NodeRegistry
 from gateway.nodes.ssh import SshConnector
 from gateway.sessions.ending import LastEntries
+from gateway.sessions.library import Library
 from gateway.sessions.lifecycle import Lifecycle
 from gateway.sessions.opening import Opener
 from gateway.sessions.recordings import RecordingIndex
+from gateway.sessions.service import Sessions
 from gateway.sessions.watch import Watch
 from gateway.store.changes import Changes
 from gateway.store.database import Database
@@ -63,7 +66,6 @@ from jitgate.v1 import (
     recording_pb2,
     recording_pb2_grpc,
     session_pb2,
-    session_pb2_grpc,
 )
 from recorder.model import Durability
 from recorder.object_stores.local_folder import LocalFolder
@@ -127,6 +129,7 @@ def assemble(settings: Configuration, keys: Keys, database: Database, clock: Clo
         replica=replica,
     )
     sessions = Lifecycle(database, opener, watch, last_entries, clock=clock)
+    library = Library(database, store, keys.recordings, (keys.manifests.public_key,), clock=clock)
 
     administration = AdministrationService(
         directory=Directory(database, passwords, ender, changes, clock),
@@ -154,8 +157,12 @@ def assemble(settings: Configuration, keys: Keys, database: Database, clock: Clo
                 ),
             ),
             _serve(node_pb2, node_pb2_grpc, NodeService(registry)),
-            _serve(session_pb2, session_pb2_grpc, SessionService(sessions)),
-            _serve(recording_pb2, recording_pb2_grpc, RecordingService(database)),
+            Registration(
+                session_pb2.DESCRIPTOR.services_by_name["SessionService"],
+                add_session_service,
+                SessionService(sessions, Sessions(database, clock, changes)),
+            ),
+            _serve(recording_pb2, recording_pb2_grpc, RecordingService(library)),
             _serve(administration_pb2, administration_pb2_grpc, administration),
             _serve(identity_pb2, identity_pb2_grpc, IdentityService()),
         ),
