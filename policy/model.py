@@ -8,9 +8,6 @@ from enum import StrEnum
 ANYWHERE = "*"
 """Account and Region of the deny-access policy: there is one for the whole organization (R1)."""
 
-AUTO_APPROVED_HOURS = 1
-"""How long an auto-approved window is; nobody can change it (R7)."""
-
 INSTANCE = "AWS::EC2::Instance"
 MANAGED_INSTANCE = "AWS::SSM::ManagedInstance"
 
