@@ -150,11 +150,14 @@ def _greet(sign_in_address: str, keys: Keys, code: str | None) -> None:
     if keys.tls is not None:
         chain = x509.load_pem_x509_certificates(keys.tls.current().certificate_chain)
         trust = f" --ca-fingerprint sha256:{chain[-1].fingerprint(SHA256()).hex()}"
-    if code is not None:
-        print(
-            "Nobody administers this gateway yet. Within one hour, once:\n"
-            f"  jit login --gateway {sign_in_address}{trust} --administrator-code {code}",
-            flush=True,
-        )
-    else:
-        print(f"Sign in with:\n  jit login --gateway {sign_in_address}{trust}", flush=True)
+    login = f"  jit login --gateway {sign_in_address}{trust}"
+    if code is None:
+        print(f"Sign in with:\n{login}", flush=True)
+        return
+    # The code is typed when asked for: on a command line every process of the host could read it.
+    print(
+        f"Nobody administers this gateway yet. Within one hour, once:\n"
+        f"{login} --user YOUR-NAME --administrator-code\n"
+        f"The code: {code}",
+        flush=True,
+    )

@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+
 BIN = Path(sys.executable).parent
 START_SECONDS = 30.0
 
@@ -94,9 +97,14 @@ class GatewayProcess:
 
     def administrator_code(self) -> str:
         """The code that the first start printed."""
-        found = re.findall(r"jga_[A-Za-z0-9]+", self.out.read_text())
+        found = re.findall(r"^The code: (\S+)$", self.out.read_text(), re.MULTILINE)
         assert found, self.out.read_text()
         return str(found[-1])
+
+    def ca_fingerprint(self) -> str:
+        """As `jit login --ca-fingerprint` takes it."""
+        certificate = x509.load_pem_x509_certificate(self.ca_file.read_bytes())
+        return f"sha256:{certificate.fingerprint(SHA256()).hex()}"
 
     def kill(self) -> None:
         """kill -9: nothing gets a chance to tidy up."""
