@@ -1,4 +1,5 @@
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -86,7 +87,7 @@ async def test_identity_and_token_are_both_needed(ready: World) -> None:
 async def test_locks_removals_and_disabling_keep_out(ready: World) -> None:
     token = await token_for(ready, await ready.ask("alice", "web-1"))
     alice = await ready.caller("alice")
-    cases = [
+    cases: list[tuple[Any, str, dict[str, Any], str]] = [
         (tables.users, "alice", {"locked_at": START, "lock_reason": "left"}, "USER_LOCKED"),
         (tables.users, "alice", {"removed_at": START}, "USER_REMOVED"),
         (tables.nodes, WEB, {"locked_at": START, "lock_reason": "on fire"}, "NODE_LOCKED"),
@@ -154,7 +155,7 @@ async def test_a_refusal_starts_no_window(ready: World) -> None:
     await ready.put(PolicyKind.MANUAL, manual(more="windowStarts: firstSession\n"))
     request = await ready.approved()
     token = await token_for(ready, request)
-    with pytest.raises(ConnectionError):
+    with pytest.raises(ConnectionError):  # noqa: PT012 - the block is what must not be committed
         async with ready.database.transaction() as tx:
             await ready.gate.admit(tx, token, await ready.caller("alice"), "db-1", HOME, ready.clock())
             raise ConnectionError("the session's row could not be written")
