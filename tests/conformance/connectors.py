@@ -206,9 +206,10 @@ class ConnectorSuite:
 
     async def test_keys_of_a_terminal_interrupt(self, subject: Subject) -> None:
         upstream, output = await subject.run()
-        upstream.write(b"sleep 300; echo a$((20 + 3))b\n")
-        await output.shows(b"sleep 300")
+        upstream.write(b"echo go$((1 + 1)); sleep 300\n")
+        await output.shows(b"go2")
         upstream.write(b"\x03")
+        await output.shows(b"^C")
         upstream.write(b"echo x$((40 + 2))y\n")
         await output.shows(b"x42y")
         upstream.close()

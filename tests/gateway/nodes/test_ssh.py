@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
@@ -23,7 +24,7 @@ from gateway.nodes.model import Node, SshEndpoint
 from gateway.nodes.ports import Exited, Lost, OpenUpstream, Terminal, UpstreamKind
 from gateway.nodes.ssh import SshConnector
 from tests.conformance.connectors import Output, eventually
-from tests.gateway.nodes.conftest import NODE_ID, RealNode, a_node
+from tests.gateway.nodes.conftest import KEY, NODE_ID, RealNode, a_node
 from tests.sshd import descendants, running_sshd
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -53,7 +54,6 @@ async def refusal_of(ca: SshUserCa, node: Node, login: str, login_seconds: float
 @contextlib.asynccontextmanager
 async def pretender(serve: Serve) -> AsyncIterator[SshEndpoint]:
     """A listening socket that does whatever `serve` does; registered with a key that nobody has."""
-    key = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode()
     serving: list[asyncio.Task[None]] = []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -67,7 +67,7 @@ async def pretender(serve: Serve) -> AsyncIterator[SshEndpoint]:
         serving.append(asyncio.create_task(answer(reader, writer)))
 
     async with await asyncio.start_server(accept, "127.0.0.1", 0) as server:
-        yield SshEndpoint("127.0.0.1", server.sockets[0].getsockname()[1], host_keys=(key,))
+        yield SshEndpoint("127.0.0.1", server.sockets[0].getsockname()[1], host_keys=(KEY,))
     await asyncio.gather(*serving)
 
 
@@ -86,6 +86,17 @@ async def test_a_name_that_cannot_be(ca: SshUserCa) -> None:
     refused = await refusal_of(ca, a_node(SshEndpoint("no..name")), "root")
     assert isinstance(refused, NodeUnreachable)
     assert "does not resolve" in refused.message
+
+
+async def test_a_node_that_does_not_answer_the_call_is_given_up_in_time(ca: SshUserCa) -> None:
+    with socket.socket() as full, socket.socket() as first:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        first.connect(full.getsockname())
+        node = a_node(SshEndpoint("127.0.0.1", full.getsockname()[1], host_keys=(KEY,)))
+        connector = SshConnector(SshLogins(ca, timeouts=Timeouts(dial=0.2)))
+        with pytest.raises(NodeUnreachable, match=r"no answer within 0\.2 seconds"):
+            await connector.open(node, exec_of("true", "root"))
 
 
 async def test_a_node_that_never_says_anything_is_given_up_in_time(ca: SshUserCa) -> None:
@@ -233,7 +244,7 @@ async def test_what_the_person_has_in_ssh_folders_and_agents_counts_nothing(
 ) -> None:
     folder = tmp_path / ".ssh"
     folder.mkdir()
-    (folder / "config").write_text("Host *\n  Port 1\n  User nobody\n  ProxyCommand false\n")
+    (folder / "config").write_text("Host *\n  Port 1\n  User nobody\n  KexAlgorithms diffie-hellman-group1-sha1\n")
     (folder / "known_hosts").write_text(f"@revoked * {real.sshd.host_key}\n")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "agent"))
