@@ -3,7 +3,7 @@
     python outsider.py MANIFEST PUBLIC_KEY_PEM KEY_FILE SESSION_JSON
 
 The segments lie beside the manifest. SESSION_JSON is what the asker knows: account, region, request, session. It
-writes the output to stdout, and a summary as JSON to stderr; ends with status 1 and a reason where anything is wrong.
+writes the output to stdout, and a summary as JSON to stderr. Status 1 and a reason where anything is wrong.
 """
 
 import base64

@@ -13,12 +13,22 @@ import pytest
 
 from recorder import canonical
 from recorder.errors import KeyUnavailable
+from recorder.events import Batch, Tally
 from recorder.exporting import raw_output
-from recorder.model import Durability, Manifest, encryption_context
+from recorder.model import (
+    GENESIS,
+    Durability,
+    Kind,
+    Manifest,
+    encryption_context,
+    prefix_of,
+    segment_name,
+)
 from recorder.object_stores.local_folder import LocalFolder
 from recorder.playback import Playback
 from recorder.recording import Recording
-from recorder.recovery import INTERRUPTED, LOST_PART, POWER_LOSS, Finisher
+from recorder.recovery import INTERRUPTED, LOST_PART, POWER_LOSS, TORN_PART, Finisher
+from recorder.segment import Place, seal_segment
 from recorder.spool import SessionFolder
 from recorder.verification import Opening, verify
 from tests.recorder.conftest import Rig, session
@@ -93,6 +103,35 @@ async def test_after_a_reboot_the_possible_loss_is_said(rig: Rig, durability: Du
     (folder.path / "head.json").write_bytes(canonical.dump(replace(folder.head(), boot_id="another")))
     (manifest,) = (await rig.recorder().start()).finished
     assert [gap.reason for gap in manifest.gaps] == told
+
+
+async def test_a_part_that_ends_within_a_record_before_others_is_a_gap(rig: Rig) -> None:
+    rig.store = flaky = Flaky(rig, 10**9)
+    recording = await begun(rig)
+    for number in range(12):
+        recording.output(b"%099d\n" % number, number * 100)
+    folder = await die(rig, recording)
+    flaky.left = 0
+    data = folder.part(0).read_bytes()
+    folder.part(0).write_bytes(data[:-10])
+    (manifest,) = (await rig.recorder().start()).finished
+    assert (manifest.gaps[0].reason, manifest.gaps[0].lost_bytes) == (TORN_PART, 130)
+    assert manifest.gaps[1].lost_bytes == 100
+    assert await intact(rig, manifest)
+
+
+async def test_a_stored_segment_with_other_events_is_not_adopted(rig: Rig) -> None:
+    recording = await begun(rig)
+    recording.output(b"what was delivered", 0)
+    head, data_key = recording.uploader.chain.head, recording.uploader.chain._data_key
+    await die(rig, recording)
+    other = Batch(Tally(80, 24))
+    other.add(Kind.OUTPUT, 0, b"what was not")
+    blob, entry = seal_segment(Place(session().session_id, 1, 0, GENESIS), data_key, other)
+    name = segment_name(prefix_of(head.session, head.started_at), 1, 0)
+    await rig.store.put_if_absent(name, blob, entry.sha256)
+    (aside,) = (await rig.recorder().start()).quarantined
+    assert "other events" in aside.reason
 
 
 async def test_a_lost_part_is_a_gap_with_its_place(rig: Rig) -> None:

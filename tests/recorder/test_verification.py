@@ -11,9 +11,10 @@ import pytest
 from recorder import canonical
 from recorder.errors import DamagedManifest, DamagedRecording, KeyRefused
 from recorder.manifest import check_manifest, parse_manifest, sign_manifest
-from recorder.model import Manifest, SegmentEntry, encryption_context
+from recorder.model import Manifest, Purpose, SegmentEntry, encryption_context, key_context
 from recorder.object_stores.local_folder import LocalFolder
 from recorder.playback import Playback
+from recorder.segment import Place, open_segment, seal_segment
 from recorder.signing import LocalSigner
 from recorder.verification import Opening, verify
 from tests.recorder.conftest import Rig, session
@@ -163,6 +164,26 @@ async def test_a_signer_that_leaves_out_or_reorders_is_found_without_it(rig: Rig
     ):
         data = await sign_manifest(relisted(manifest, change), rig.signer)
         assert not (await verify(data, rig.store, rig.public_keys)).intact
+
+
+async def test_a_segment_that_names_another_predecessor_breaks_the_chain(rig: Rig) -> None:
+    manifest, _, folder = await recorded(rig)
+    epoch = manifest.epochs[0]
+    context = key_context(encryption_context(session()), 1, Purpose.RECORDING)
+    data_key = await rig.keys.unwrap(epoch.wrapped_key, context)
+    previous = bytes.fromhex(epoch.segments[3].sha256)
+    place = Place(session().session_id, 1, 4, previous)
+    path = folder / "0001-000004.seg"
+    batch = open_segment(path.read_bytes(), place, data_key)
+    blob, entry = seal_segment(replace(place, previous=bytes(32)), data_key, batch)
+    path.write_bytes(blob)
+    forged = replace(epoch, segments=(*epoch.segments[:4], entry), head=entry.sha256)
+    data = await sign_manifest(replace(manifest, epochs=(forged,)), rig.signer)
+    (finding,) = (await verify(data, rig.store, rig.public_keys)).findings
+    assert "breaks the chain" in finding.what
+    headless = replace(epoch, head="00" * 32)
+    data = await sign_manifest(replace(manifest, epochs=(headless,)), rig.signer)
+    assert any("head" in found.what for found in (await verify(data, rig.store, rig.public_keys)).findings)
 
 
 def relisted(manifest: Manifest, change: Callable[..., tuple[SegmentEntry, ...]]) -> Manifest:
