@@ -30,6 +30,7 @@ class GroupSync:
     def __init__(self, interval: float = INTERVAL_SECONDS) -> None:
         self._interval = interval
         self._dirty: dict[Syncable, Failed] = {}
+        self._in_flight: dict[Syncable, Failed] = {}
         self._waiters: list[asyncio.Future[None]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._round: asyncio.Task[None] | None = None
@@ -54,7 +55,7 @@ class GroupSync:
 
     async def retire(self, part: Syncable) -> None:
         """Make a part durable that nobody writes to any more, and let go of it. Raises OSError."""
-        while self._round is not None and not self._round.done():
+        while self._round is not None and part in self._in_flight:
             await asyncio.wait({self._round})
         if self._dirty.pop(part, None) is not None or part.dirty:
             await asyncio.get_running_loop().run_in_executor(self._threads, _sync, part)
@@ -73,13 +74,14 @@ class GroupSync:
 
     async def _sync_all(self) -> None:
         parts, self._dirty = self._dirty, {}
+        self._in_flight = parts
         waiters, self._waiters = self._waiters, []
         for part in parts:
             part.dirty = False
         broken = await asyncio.get_running_loop().run_in_executor(self._threads, _sync_each, tuple(parts))
         for part, why in broken:
             parts[part](f"the spool cannot be made durable: {why}")
-        self._round = None
+        self._round, self._in_flight = None, {}
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
