@@ -5,6 +5,7 @@ what is advised is put to Cedar again, until it has no more to say.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 import cedarpy
@@ -22,8 +23,9 @@ MAX_STATEMENTS = 2_000
 MAX_CONDITIONS = 200
 """In one statement. Each has to be looked at when something is wrong."""
 
-MAX_FINDINGS = 200
-"""Who has more than this has pasted something else. Looking further would only cost time."""
+MAX_TRIALS = 1_000
+"""How many conditions of a document are tried for being what is wrong. Beyond that, what is wrong is said of the
+statement as a whole: finding places must not take minutes."""
 
 _FORBID_ALL = "forbid(principal, action, resource);"
 _OF_POLICY = re.compile(r"^(Policy parse error: |for policy `policy\d+`, )")
@@ -55,10 +57,9 @@ def validate_cedar(kind: PolicyKind, text: str) -> list[Finding]:
         message = f"a policy has at most {MAX_STATEMENTS} statements, this has {len(statements)}"
         return [places.finding(statements[MAX_STATEMENTS - 1].start, len(text), message, _harmless(kind))]
     findings: list[Finding] = []
+    trials = iter(range(MAX_TRIALS))
     for statement in statements:
-        findings += _statement(kind, text, places, statement)
-        if len(findings) > MAX_FINDINGS:
-            break
+        findings += _statement(kind, text, places, statement, trials=trials)
     if not findings:
         findings += _whole(kind, text, places)
     return sorted(findings, key=lambda finding: (finding.start, finding.end))
@@ -74,10 +75,12 @@ def _whole(kind: PolicyKind, text: str, places: Places) -> Iterator[Finding]:
     compiled = compile_document(CedarDocument(kind, ANYWHERE, ANYWHERE, 0, text))
     errors = [compiled.unusable] if compiled.unusable else _errors(text)
     if errors:
-        yield places.finding(0, len(text), "; ".join(errors), _harmless(kind))
+        yield places.finding(0, len(text), _said(errors), _harmless(kind))
 
 
-def _statement(kind: PolicyKind, text: str, places: Places, statement: Statement) -> list[Finding]:
+def _statement(
+    kind: PolicyKind, text: str, places: Places, statement: Statement, *, trials: Iterator[int]
+) -> list[Finding]:
     if statement.unreadable:
         return [_unreadable(kind, text, statement)]
     if statement.effect != EFFECT_OF[kind]:
@@ -97,9 +100,9 @@ def _statement(kind: PolicyKind, text: str, places: Places, statement: Statement
         findings = _joined(findings, guard(text, places, statement, findings))
         errors = _errors_with(text, statement, findings)
     if errors:
-        findings, errors = _without_the_wrong(text, places, statement, findings, errors)
+        findings, errors = _without_the_wrong(text, places, statement, findings, errors, trials=trials)
     if errors:  # in the scope, or nothing that is said above helps
-        return [places.finding(statement.start, statement.end, "; ".join(errors), _harmless(kind))]
+        return [places.finding(statement.start, statement.end, _said(errors), _harmless(kind))]
     return findings
 
 
@@ -134,24 +137,30 @@ def _unreadable(kind: PolicyKind, text: str, statement: Statement) -> Finding:
 
 
 def _without_the_wrong(
-    text: str, places: Places, statement: Statement, findings: list[Finding], errors: list[str]
+    text: str,
+    places: Places,
+    statement: Statement,
+    findings: list[Finding],
+    errors: list[str],
+    *,
+    trials: Iterator[int],
 ) -> tuple[list[Finding], list[str]]:
     """More findings, one for each condition that an error goes away with, and the errors that are left.
 
     The last condition is tried first: behind a `false`, Cedar would not look at the others.
     """
     for condition in reversed(list(conditions(statement))):
+        if not errors or next(trials, None) is None:
+            break
         harmless = str((statement.effect == "forbid") == condition.grants).lower()
         expr = condition.expr
         trial = _joined(findings, [places.finding(expr.start, expr.end, "", harmless)])
         left = _errors_with(text, statement, trial)
         if len(left) < len(errors):
-            gone = "; ".join(error for error in errors if error not in left)
+            gone = _said(Counter(errors) - Counter(left))
             message = f"{gone}; until you have written it anew, `{harmless}` keeps this from approving"
             findings = _joined(findings, [places.finding(expr.start, expr.end, message, harmless)])
             errors = left
-        if not errors:
-            break
     return findings, errors
 
 
@@ -160,13 +169,18 @@ def _errors_with(text: str, statement: Statement, findings: Iterable[Finding]) -
     return _errors(mended(text, statement.start, statement.end, findings))
 
 
+def _said(errors: Iterable[str]) -> str:
+    """Each error once: Cedar says it for every place, and for every type that a node may have."""
+    return "; ".join(dict.fromkeys(errors))
+
+
 def _errors(text: str) -> list[str]:
-    """Each error once and in a fixed order, without the positional name that Cedar gives to the policy."""
+    """All errors in a fixed order, without the positional name that Cedar gives to the policy."""
     try:
         result = cedarpy.validate_policies(text, SCHEMA)
         if result.validation_passed:
             cedarpy.PolicySet.from_str(text).to_pst()
     except ValueError as error:
         return [str(error)]
-    errors = {_OF_POLICY.sub("", error.error) for error in result.errors}
+    errors = [_OF_POLICY.sub("", error.error) for error in result.errors]
     return sorted(errors) or ([] if result.validation_passed else ["Cedar refuses this"])

@@ -213,6 +213,15 @@ def test_faults_of_one_statement_do_not_hide_those_of_the_next() -> None:
     assert [finding.line for finding in validate_cedar(AUTO, text)] == [1, 2, 3, 4]
 
 
+@pytest.mark.rule("R12")
+def test_the_same_fault_in_many_places_is_found_in_each() -> None:
+    assert [finding.column for finding in validate_cedar(AUTO, when("1 || 1 || 1"))] == [44, 49, 54]
+    wrong = 1_500
+    findings = validate_cedar(AUTO, (when("principal.salary == 1") + "\n") * wrong)
+    assert [finding.line for finding in findings] == list(range(1, wrong + 1))
+    assert {finding.column for finding in findings} == {1, 44}  # past MAX_TRIALS the statement is named
+
+
 def test_a_comment_of_another_language_does_not_swallow_what_follows() -> None:
     forbid = when("true", "forbid")
     assert paste(FORBID, f"/* never */ {forbid}").endswith(forbid)
