@@ -8,8 +8,7 @@ from datetime import datetime, timedelta
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
@@ -50,23 +49,24 @@ class ClientCertificates:
         self._clock = clock
         self._known: OrderedDict[bytes, Peer] = OrderedDict()
 
-    def key_of(self, certificate_request: bytes) -> CertificatePublicKeyTypes:
+    def key_of(self, certificate_request: bytes) -> ec.EllipticCurvePublicKey:
         """The key that a PKCS#10 request (DER) asks to certify. Nothing else in the request counts.
 
-        Raises Refused INVALID_FIELD unless it is signed by that key, an ECDSA P-256 or Ed25519 one.
+        Raises Refused INVALID_FIELD unless it is signed by that key, an ECDSA P-256 one: gRPC's TLS shakes no hand
+        that is certified by a key of another kind, Ed25519 included.
         """
         try:
             key = _requested_key(certificate_request)
         except Exception as error:  # it parses foreign bytes: whatever it raises, they are no request
             raise invalid(
                 "certificate_request",
-                "is no PKCS#10 request (DER) signed by its own ECDSA P-256 or Ed25519 key",
+                "is no PKCS#10 request (DER) signed by its own ECDSA P-256 key",
                 "Make a new key and sign in again with jit login.",
             ) from error
         return key
 
     def issue(
-        self, key: CertificatePublicKeyTypes, user_id: str, lifetime: timedelta = MAXIMUM_LIFETIME
+        self, key: ec.EllipticCurvePublicKey, user_id: str, lifetime: timedelta = MAXIMUM_LIFETIME
     ) -> ClientCertificate:
         """Certifies `key` as the user's. Raises ValueError beyond MAXIMUM_LIFETIME or for an id that is none."""
         identity = f"jitgate://user/{user_id}"
@@ -134,14 +134,13 @@ class ClientCertificates:
         )
 
 
-def _requested_key(certificate_request: bytes) -> CertificatePublicKeyTypes:
+def _requested_key(certificate_request: bytes) -> ec.EllipticCurvePublicKey:
     if not 0 < len(certificate_request) <= _MAXIMUM_REQUEST_BYTES:
         raise ValueError("too short or too long")
     request = x509.load_der_x509_csr(certificate_request)
     key = request.public_key()
-    is_p256 = isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)
-    if not is_p256 and not isinstance(key, ed25519.Ed25519PublicKey):
-        raise ValueError("a key of another kind")
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise TypeError("a key of another kind")
     if not request.is_signature_valid:
         raise ValueError("not signed by its own key")
     return key

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
 from gateway.errors import Kind, Refused, invalid
 from gateway.identity import backoff, passwords
@@ -173,7 +173,7 @@ class SignIn:
         tx: Transaction,
         user: User,
         new: Password | None,
-        key: CertificatePublicKeyTypes,
+        key: EllipticCurvePublicKey,
         source_address: str,
     ) -> SignedIn:
         if user.locked_at is not None:

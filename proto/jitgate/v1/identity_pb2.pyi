@@ -78,7 +78,7 @@ class SignInRequest(_message.Message):
     ADMINISTRATOR_CODE_FIELD_NUMBER: _builtins.int
     CERTIFICATE_REQUEST_FIELD_NUMBER: _builtins.int
     certificate_request: _builtins.bytes
-    """PKCS#10 request, DER, signed by the new key (ECDSA P-256 or Ed25519); its subject is ignored."""
+    """PKCS#10 request, DER, signed by the new key, an ECDSA P-256 one; its subject is ignored."""
     @_builtins.property
     def password(self) -> Global___PasswordProof: ...
     @_builtins.property
@@ -281,12 +281,14 @@ class RoleGrant(_message.Message):
     group_id: _builtins.str
     role: Global___Role.ValueType
     account: _builtins.str
-    """"*" for all accounts; empty means "default"."""
+    """"*" for all accounts; empty means "default", with ROLE_ORGANIZATION_ADMINISTRATOR "*", which has no other place."""
     region: _builtins.str
-    """"*" for all Regions; empty means "default"."""
+    """"*" for all Regions; empty means as account does."""
     @_builtins.property
     def policy_kinds(self) -> _containers.RepeatedScalarFieldContainer[Global___PolicyKind.ValueType]:
-        """With ROLE_POLICY_ADMINISTRATOR: the kinds that it covers, at least one. POLICY_KIND_DENY needs account "*"."""
+        """With ROLE_POLICY_ADMINISTRATOR: the kinds that it covers, at least one. POLICY_KIND_DENY needs account and Region
+        "*". Granting adds kinds; revoking takes those named, or without any the whole role.
+        """
 
     def __init__(
         self,

@@ -127,12 +127,8 @@ def _handshake(folder: Path, chain: bytes, key: bytes, authority: CertificateAut
 
 
 class TestRequests:
-    @pytest.mark.parametrize(
-        "key", [ec.generate_private_key(ec.SECP256R1()), ed25519.Ed25519PrivateKey.generate()]
-    )
-    def test_a_key_of_a_good_kind_is_accepted(
-        self, certificates: ClientCertificates, key: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
-    ) -> None:
+    def test_an_ecdsa_p256_key_is_accepted(self, certificates: ClientCertificates) -> None:
+        key = ec.generate_private_key(ec.SECP256R1())
         assert certificates.key_of(request(key)) == key.public_key()
 
     @pytest.mark.parametrize(
@@ -145,9 +141,9 @@ class TestRequests:
             request(ec.generate_private_key(ec.SECP256K1())),
             request(rsa.generate_private_key(65537, 2048)),
             request(ec.generate_private_key(ec.SECP256R1()), tamper=True),
-            request(ed25519.Ed25519PrivateKey.generate(), tamper=True),
+            request(ed25519.Ed25519PrivateKey.generate()),
         ],
-        ids=["empty", "garbage", "huge", "p384", "secp256k1", "rsa", "tampered-p256", "tampered-ed25519"],
+        ids=["empty", "garbage", "huge", "p384", "secp256k1", "rsa", "tampered-p256", "ed25519"],
     )
     def test_everything_else_is_refused_by_name(self, certificates: ClientCertificates, encoded: bytes) -> None:
         with pytest.raises(Refused) as caught:
