@@ -107,7 +107,7 @@ class Relay:
         self._output_offset = self._stderr_offset = 0
         self._size = (0, 0)
         self._paused = self._said_exit = self._input_over = False
-        self._flushed_at = 0.0
+        self._flushed_at = float("-inf")
 
     # -- from the client ----------------------------------------------------------------------------------------
 

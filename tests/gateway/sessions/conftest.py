@@ -1,0 +1,198 @@
+"""Sessions with everything real but the nodes: database, gate, recorder, watch, lifecycle."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from gateway.access.tokens import IssuedToken
+from gateway.errors import Refused
+from gateway.identity.caller import Caller
+from gateway.nodes.ports import Connector, Terminal, UpstreamKind
+from gateway.sessions.ending import LastEntries
+from gateway.sessions.flow import Budget
+from gateway.sessions.library import Library
+from gateway.sessions.lifecycle import Lifecycle
+from gateway.sessions.model import Opening, Session, SessionRecording
+from gateway.sessions.opening import Opener
+from gateway.sessions.recordings import RecordingIndex
+from gateway.sessions.service import Sessions
+from gateway.sessions.watch import Watch
+from gateway.store import preferences, recordings, sessions
+from gateway.store.preferences import Preferences
+from policy.model import PolicyKind
+from recorder.key_providers.local_file import LocalKeyFile
+from recorder.object_stores.local_folder import LocalFolder
+from recorder.service import Recorder
+from recorder.signing import LocalSigner
+from tests.gateway.access.world import AUTO, HOME, World, manual
+from tests.gateway.sessions.client import Client, until
+from tests.gateway.sessions.nodes import Nodes, NodeSession
+
+REPLICA = "r-1"
+
+
+class Stay:
+    """One session that is being served, and its client."""
+
+    def __init__(self, rig: "Rig", caller: Caller, opening: Opening) -> None:
+        self.client = Client()
+        self.call = asyncio.create_task(rig.lifecycle.serve(caller, opening, self.client, self.client))
+        self.rig = rig
+
+    async def opened(self) -> str:
+        """The session's id, once it is open."""
+        await until(lambda: self.client.frames or self.call.done())
+        if self.call.done():
+            await self.call
+        return self.client.session_id
+
+    async def over(self, seconds: float = 5.0) -> None:
+        async with asyncio.timeout(seconds):
+            await self.call
+
+    async def refused(self) -> Refused:
+        with pytest.raises(Refused) as caught:
+            await self.over()
+        return caught.value
+
+
+class Rig:
+    """One gateway process as far as sessions go."""
+
+    def __init__(self, world: World, folder: Path, *, replica: str = REPLICA) -> None:
+        self.world = world
+        self.folder = folder
+        self.nodes = Nodes()
+        self.connectors: dict[str, Connector] = {"ssh": self.nodes}
+        self.store = LocalFolder(folder / "objects")
+        keys, signer = folder / "keys", folder / "signing.pem"
+        self.keys = LocalKeyFile(keys) if keys.exists() else LocalKeyFile.create(keys)
+        self.signer = LocalSigner.load(signer) if signer.exists() else LocalSigner.create(signer)
+        clock, changes, database = world.clock, world.changes, world.database
+        # Real time passes, and the test's time on top of it.
+        self.steady = lambda: time.monotonic() + clock.monotonic()
+        self.index = RecordingIndex(database, self.store, clock, changes)
+        self.recorder = Recorder(
+            folder / "spool", self.store, self.keys, self.signer, observer=self.index, clock=clock
+        )
+        self.watch = Watch(database, world.gate, clock, changes, replica=replica, steady=self.steady)
+        self.last_entries = LastEntries(database, clock, changes)
+        self.budget = Budget()
+        opener = Opener(
+            database,
+            world.gate,
+            self.connectors,
+            self.recorder,
+            self.last_entries,
+            clock=clock,
+            changes=changes,
+            replica=replica,
+        )
+        self.lifecycle = Lifecycle(
+            database,
+            opener,
+            self.watch,
+            self.last_entries,
+            clock=clock,
+            steady=self.steady,
+            budget=self.budget,
+            capacity=100,
+        )
+        self.sessions = Sessions(database, clock, changes)
+        self.library = Library(database, self.store, self.keys, [self.signer.public_key], clock=clock)
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator["Rig"]:
+        await self.recorder.start()
+        watching = asyncio.create_task(self.watch.run())
+        try:
+            yield self
+        finally:
+            await self.lifecycle.stop(5)
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+            await self.recorder.stop(5)
+
+    async def prefer(self, **changed: object) -> None:
+        wanted = Preferences(**{"run_as": "deploy", **changed})  # type: ignore[arg-type]  # the test names the fields
+        async with self.world.database.transaction() as tx:
+            await preferences.put(tx.connection, *HOME, wanted, at=self.world.clock(), by="root")
+
+    async def token(self, user_id: str, request_id: str) -> str:
+        issued = await self.world.tokens.issue(await self.world.caller(user_id), request_id)
+        assert isinstance(issued, IssuedToken)
+        return issued.value
+
+    async def stay(
+        self,
+        *,
+        user: str = "alice",
+        node: str = "web-1",
+        kind: UpstreamKind = UpstreamKind.SHELL,
+        command: str = "",
+        credit: int = 1 << 20,
+        request_id: str = "",
+        token: str = "",
+    ) -> Stay:
+        """A session of a new request (or of `request_id`) that is being opened."""
+        if not token:
+            request_id = request_id or (await self.world.ask(user, node)).life.id
+            token = await self.token(user, request_id)
+        terminal = Terminal("xterm", 80, 24) if kind is UpstreamKind.SHELL else None
+        opening = Opening(token, HOME, node, kind, credit, command, terminal)
+        return Stay(self, await self.world.caller(user), opening)
+
+    async def session(self, session_id: str) -> Session:
+        async with self.world.database.read() as connection:
+            found = await sessions.get(connection, session_id)
+        assert found is not None
+        return found
+
+    async def all_sessions(self) -> list[Session]:
+        """Newest first."""
+        scopes = frozenset({("*", "*")})
+        async with self.world.database.read() as connection:
+            return await sessions.find(connection, sessions.Reader("", scopes), sessions.Filter(), 1000)
+
+    async def recording(self, session_id: str) -> SessionRecording | None:
+        async with self.world.database.read() as connection:
+            return await recordings.get(connection, session_id)
+
+    async def ended(self, session_id: str) -> Session:
+        """The session's row, once its end is in it."""
+        while (found := await self.session(session_id)).ended_at is None:
+            await asyncio.sleep(0.005)
+        return found
+
+    async def recorded(self, session_id: str) -> SessionRecording:
+        """The recording, once it is complete."""
+        while (found := await self.recording(session_id)) is None or found.status != "COMPLETE":
+            await asyncio.sleep(0.005)
+        return found
+
+    def node(self) -> NodeSession:
+        """The node's end of the latest session."""
+        return self.nodes.sessions[-1]
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    built = World(tmp_path)
+    await built.build()
+    await built.put(PolicyKind.AUTO, AUTO)
+    await built.put(PolicyKind.MANUAL, manual())
+    yield built
+    await built.database.close()
+
+
+@pytest.fixture
+async def rig(world: World, tmp_path: Path) -> AsyncIterator[Rig]:
+    """A gateway process that serves; alice may ask for web-1 (at once) and db-1 (with approvals)."""
+    made = Rig(world, tmp_path)
+    await made.prefer()
+    async with made.running():
+        yield made
