@@ -117,14 +117,17 @@ class Deadlines:
         return purged
 
     async def _purge_batch(self, now: datetime) -> int:
+        # What has ended does not change any more: looking for it needs no write lock.
+        async with self._database.read() as connection:
+            old = await requests.ended_before(connection, now - self._retention, _BATCH)
+        gone = [request for request in old if self._is_over(request, now)]
+        if not gone:
+            return 0
         async with self._database.transaction() as tx:
-            old = await requests.ended_before(tx.connection, now - self._retention, _BATCH)
-            gone = [request for request in old if self._is_over(request, now)]
-            if not gone:
-                return 0
-            await requests.purge(tx.connection, [request.life.id for request in gone])
-            await events.append(tx.connection, *(_purged(request, now) for request in gone))
-            return len(gone)
+            purged = await requests.purge(tx.connection, [request.life.id for request in gone])
+            told = [_purged(request, now) for request in gone if request.life.id in purged]
+            await events.append(tx.connection, *told)
+            return len(told)
 
     def _is_over(self, request: AccessRequest, now: datetime) -> bool:
         at = purgeable_at(request.life, self._retention)

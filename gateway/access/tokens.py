@@ -21,6 +21,7 @@ from gateway.identity.caller import Caller
 from gateway.identity.ports import Clock
 from gateway.store import events, requests, targets, tokens
 from gateway.store.database import Database, Transaction
+from jitgate.v1 import annotations_pb2 as declared
 
 LIFETIME = timedelta(hours=1)
 MAX_ALIVE = 5
@@ -152,7 +153,7 @@ class AccessTokens:
 
         At most 5 are alive: a sixth revokes the oldest. Refusing it would lock a person out for up to an hour
         whose client lost its tokens; and nothing running is cut off, as only the start of a session needs one.
-        Raises Refused: REQUEST_NOT_FOUND, NOT_REQUESTER, USER_LOCKED, NODE_LOCKED, NODE_NOT_FOUND,
+        Raises Refused: REQUEST_NOT_FOUND, NOT_REQUESTER, NOT_PERMITTED, USER_LOCKED, NODE_LOCKED, NODE_NOT_FOUND,
         ACCESS_DISABLED.
         """
         async with self._database.transaction() as tx:
@@ -169,6 +170,7 @@ class AccessTokens:
                     f"{life.id} was made by {life.requester.user_id}; only the requester gets its tokens.",
                     "Make a request of your own: jit request --help",
                 )
+            caller.require(declared.PERMISSION_REQUEST_ACCESS, life.account, life.region)
             if not is_open(life, now):
                 return Status.EXPIRED if life.status is Status.APPROVED else life.status
             await require_ground(tx.connection, life)

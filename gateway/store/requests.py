@@ -240,9 +240,10 @@ async def ended_before(connection: AsyncConnection, moment: datetime, limit: int
     return [_from_row(row) for row in await connection.execute(query)]
 
 
-async def purge(connection: AsyncConnection, request_ids: Sequence[str]) -> None:
-    """Deletes requests with their approvers and tokens; events stay."""
-    await connection.execute(delete(_rows).where(_rows.c.id.in_(request_ids)))
+async def purge(connection: AsyncConnection, request_ids: Sequence[str]) -> frozenset[str]:
+    """Deletes requests with their approvers and tokens; events stay. Answers those that were still there."""
+    query = delete(_rows).where(_rows.c.id.in_(request_ids)).returning(_rows.c.id)
+    return frozenset(await connection.scalars(query))
 
 
 async def story(connection: AsyncConnection, request_id: str) -> tuple[Event, ...]:

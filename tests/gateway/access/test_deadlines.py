@@ -141,6 +141,24 @@ async def test_requests_are_kept_for_a_year(ready: World) -> None:
 
 
 @pytest.mark.rule("R28")
+async def test_several_replicas_purge_each_request_once(ready: World) -> None:
+    for _ in range(3):
+        await ready.ask("alice", "web-1")
+    ready.clock.advance(hours=1)
+    await ready.deadlines.tick()
+    replicas = [Hands(ready.url, ready.clock) for _ in range(3)]
+    ready.clock.advance(days=366)
+    try:
+        purged = await asyncio.gather(*(replica.deadlines.purge() for replica in replicas))
+    finally:
+        for replica in replicas:
+            await replica.database.close()
+    assert sum(purged) == 3
+    types = [row[1] for row in (await ready.rows())["events"]]
+    assert types.count("access_request.purged") == 3
+
+
+@pytest.mark.rule("R28")
 async def test_the_floor_is_a_year(ready: World) -> None:
     wiring = (ready.database, ready.clock, ready.changes, ready.transitions)
     with pytest.raises(ValueError, match="365"):

@@ -13,6 +13,7 @@ from gateway.access.model import AccessRequest
 from gateway.access.tokens import IssuedToken, is_well_formed, new_token
 from gateway.errors import Refused
 from gateway.identity.caller import Caller
+from gateway.identity.model import Role, RoleGrant
 from gateway.store import tables
 from gateway.store import tokens as stored
 from tests.gateway.access.refusals import refused
@@ -188,6 +189,14 @@ async def test_only_the_requester_gets_tokens(ready: World) -> None:
     for who in ("sam", "root", "ada"):
         async with refused(ready, "NOT_REQUESTER"):
             await ready.tokens.issue(await ready.caller(who), request.life.id)
+
+
+@pytest.mark.rule("R32")
+async def test_only_while_the_requester_may_ask_there(ready: World) -> None:
+    request = await ready.approved()
+    await ready.ungrant(RoleGrant("user", "alice", Role.USER))
+    async with refused(ready, "NOT_PERMITTED"):
+        await ready.tokens.issue(await ready.caller("alice"), request.life.id)
 
 
 @pytest.mark.rule("R24")
