@@ -1,9 +1,10 @@
 """What happens around every call: identity, permission, bounds, refusals in one form, a span, a log line."""
 
+import asyncio
 import inspect
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, TypeAlias
 
 import grpc
@@ -87,20 +88,18 @@ class Guard(grpc.aio.ServerInterceptor):
         return answer
 
     def _streaming(self, method: str, metadata: dict[str, str], behaviour: Any) -> Any:
-        if not inspect.isasyncgenfunction(behaviour):
-
-            async def write(request: Any, context: "_Context") -> None:
-                async with self._guarded(method, metadata, context):
-                    await behaviour(request, context)
-
-            return write
-
-        async def answer(request: Any, context: "_Context") -> AsyncIterator[Any]:
+        # Never a generator: when the client leaves, gRPC forgets a generator where it stands, and what it holds
+        # open would be closed at some later time, when the call is long gone. A coroutine is cancelled.
+        async def answer(request: Any, context: "_Context") -> None:
             async with self._guarded(method, metadata, context):
                 if isinstance(request, Message):
                     bounds.check(request)
-                async for response in behaviour(request, context):
-                    yield response
+                if inspect.isasyncgenfunction(behaviour):
+                    async with aclosing(behaviour(request, context)) as responses:
+                        async for response in responses:
+                            await context.write(response)
+                else:
+                    await behaviour(request, context)
 
         return answer
 
@@ -108,11 +107,12 @@ class Guard(grpc.aio.ServerInterceptor):
     async def _guarded(self, method: str, metadata: dict[str, str], context: "_Context") -> AsyncIterator[None]:
         started = time.monotonic()
         code, reason = grpc.StatusCode.OK, ""
+        peer = _address(context)  # asked for now: once the call is over, gRPC crashes on the question
         with _tracer.start_as_current_span(
             method.removeprefix("/"), propagate.extract(metadata), kind=trace.SpanKind.SERVER
         ):
             try:
-                set_caller(await self._admit(method, context))
+                set_caller(await self._admit(method, context, peer))
                 yield
             except Refused as refused:
                 code, message, trailers = status.of(refused)
@@ -120,6 +120,9 @@ class Guard(grpc.aio.ServerInterceptor):
                 await context.abort(code, message, trailers)
             except grpc.aio.AbortError:
                 code = grpc.StatusCode(context.code())
+                raise
+            except asyncio.CancelledError:
+                code = grpc.StatusCode.CANCELLED
                 raise
             except Exception:  # noqa: BLE001  # whatever fails in a call ends that call, never the server
                 code = grpc.StatusCode.INTERNAL
@@ -135,11 +138,11 @@ class Guard(grpc.aio.ServerInterceptor):
                     method=method,
                     code=code.name,
                     reason=reason,
-                    peer=_address(context),
+                    peer=peer,
                     ms=round(milliseconds),
                 )
 
-    async def _admit(self, method: str, context: "_Context") -> Caller | None:
+    async def _admit(self, method: str, context: "_Context", peer: str) -> Caller | None:
         needed = self._required.get(method, Permission.PERMISSION_UNSPECIFIED)
         if needed == Permission.PERMISSION_UNSPECIFIED:
             raise Refused(Kind.PERMISSION_DENIED, "NOT_SERVED", "this method is not served")
@@ -154,7 +157,7 @@ class Guard(grpc.aio.ServerInterceptor):
             )
         certificates = context.auth_context().get("x509_pem_cert", ())
         certificate = next(iter(certificates), b"")
-        caller = await self._authenticate(certificate, _address(context))
+        caller = await self._authenticate(certificate, peer)
         if needed not in _NO_GRANT:
             caller.require(needed)
         return caller

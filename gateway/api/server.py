@@ -70,7 +70,8 @@ class Listener:
         self._names = ["", *names]
         host = address.rpartition(":")[0]
         try:
-            port = self._server.add_secure_port(address, _credentials(tls, mutual=not anonymous))
+            self._credentials = _credentials(tls, mutual=not anonymous)
+            port = self._server.add_secure_port(address, self._credentials)
         except RuntimeError as error:
             raise OSError(f"cannot listen on {address}: {error}") from None
         self.address = f"{host}:{port}"
