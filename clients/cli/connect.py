@@ -26,8 +26,8 @@ def run(plan: Plan) -> int:
         from clients.cli.relay import Left, Relay
 
         try:
-            session.wait_until_open()
-            return Relay(session, on_terminal=plan.terminal, reads_stdin=not plan.no_stdin).run()
+            opened = session.wait_until_open()
+            return Relay(session, opened, on_terminal=plan.terminal, reads_stdin=not plan.no_stdin).run()
         except Left as left:
             session.call.cancel()
             if str(left):

@@ -25,7 +25,7 @@ _SIGN_IN = "If it happens again, sign in anew: jit login"
 _SIGNS = {
     "not yet valid": "Compare this machine's clock with the gateway's.",
     "has expired": "Compare this machine's clock with the gateway's; if they agree, it needs a new certificate.",
-    "not trusted": "Was the gateway set up anew? Ask for its CA's fingerprint: jit login --ca-fingerprint sha256:…",
+    "not trusted": "Was the gateway set up anew? Ask for its CA's fingerprint, then: jit login --ca-fingerprint …",
     "closed the connection": _SIGN_IN,
 }
 _BY_CODE = {

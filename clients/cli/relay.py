@@ -16,7 +16,7 @@ from clients.cli import terminal
 from clients.cli.session import INPUT_AT_ONCE, Session
 from clients.cli.text import clean, coloured
 from clients.cli.wire.failure import CallFailed
-from jitgate.v1.session_pb2 import SESSION_STREAM_STDERR, SessionExit, SessionFrame, SessionNotice
+from jitgate.v1.session_pb2 import SESSION_STREAM_STDERR, SessionExit, SessionFrame, SessionNotice, SessionOpened
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 TERMINAL_WRITE = 4096  # bytes that a terminal that is ready for some takes without blocking for long
@@ -80,15 +80,17 @@ class Output:
 class Relay:
     """A session between this process's standard streams and the node."""
 
-    def __init__(self, session: Session, *, on_terminal: bool, reads_stdin: bool) -> None:
+    def __init__(self, session: Session, opened: SessionOpened, *, on_terminal: bool, reads_stdin: bool) -> None:
         """`on_terminal`: the remote side has a terminal, so ours becomes a mere pipe to it."""
         self._session = session
+        self._opened = opened
         self._channel = session.call.channel
         self._raw = on_terminal and os.isatty(STDIN)
         self._stdin_open = reads_stdin
         self._exit: SessionExit | None = None
         self._interrupts = 0
         self._escape = terminal.Escape()
+        self._told_end = False
 
     def run(self) -> int:
         """Until the session ends; the exit code. Raises CallFailed when the call broke, Left when left early."""
@@ -104,6 +106,8 @@ class Relay:
                 undo.enter_context(terminal.Raw(STDIN))
             if not self._stdin_open:
                 self._session.send_eof()
+            if self._raw:
+                self._tell(SessionNotice(text=_welcome(self._opened), severity="info"))
             try:
                 return self._loop()
             except CallFailed:
@@ -177,6 +181,7 @@ class Relay:
 
     def _tell(self, notice: SessionNotice) -> None:
         """On a line of its own, whatever the node was printing."""
+        self._told_end = self._told_end or notice.severity == "end"
         colour = {"warning": "33;1", "end": "31;1"}.get(notice.severity, "36")
         end = b"\r\n" if self._raw else b"\n"
         begin = end if self._output.mid_line and self._output.is_terminal else b""
@@ -218,7 +223,8 @@ class Relay:
         if result == "signal":
             number = getattr(signal, f"SIG{ended.signal}", None)
             return 128 + number if number else 255
-        raise Left(255, ended.message or "the session was ended")
+        # Most ends are told by a notice just before; once is enough.
+        raise Left(255, "" if self._told_end else ended.message or "the session was ended")
 
     def _drain(self) -> None:
         """Gives the outputs a moment to take what has arrived."""
@@ -228,6 +234,16 @@ class Relay:
                     output.write()
                 except OSError:
                     break
+
+
+def _welcome(opened: SessionOpened) -> str:
+    """Where the person is now, and that others may see it."""
+    where = f"{opened.login}@{opened.node_id}, session {opened.session_id}, {'' if opened.recorded else 'not '}recorded"
+    if not opened.ends_at.seconds:
+        return where
+    from time import localtime, strftime
+
+    return f"{where}, ends {strftime('%Y-%m-%d %H:%M', localtime(opened.ends_at.seconds))}"
 
 
 def _listen(undo: ExitStack) -> socket.socket:

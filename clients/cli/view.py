@@ -65,7 +65,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Cell]], empty: s
     for row in rows:
         table.add_row(*(_cell(cell) for cell in row))
     if table.row_count:
-        console().print(table)
+        _print_trimmed(table)
     else:
         note(empty)
 
@@ -78,7 +78,15 @@ def print_facts(facts: Iterable[tuple[str, Cell]]) -> None:
     for name, value in facts:
         if value:
             grid.add_row(name, _cell(value))
-    console().print(grid)
+    _print_trimmed(grid)
+
+
+def _print_trimmed(table: Table) -> None:
+    """Without the blanks that fill a table's last column up."""
+    printer = console()
+    with printer.capture() as capture:
+        printer.print(table)
+    sys.stdout.write("".join(f"{line.rstrip()}\n" for line in capture.get().splitlines()))
 
 
 def note_more(next_page_token: str) -> None:

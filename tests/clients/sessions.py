@@ -31,8 +31,10 @@ class Session:
         self._sent = 0
         self._received = 0
         self._more_credit = asyncio.Event()
+        self._writing = asyncio.Lock()
         self._process: asyncio.subprocess.Process
         self._terminal: int | None = None
+        self._reading: asyncio.BaseTransport | None = None
         self.received_frames: list[pb.SessionFrame] = []
 
     async def run(self, opening: pb.OpenSession, opened: pb.SessionOpened) -> None:
@@ -52,15 +54,24 @@ class Session:
         finally:
             reading.cancel()
             outputs.cancel()
-            with suppress(ProcessLookupError):
-                self._process.kill()
+            self._clean_up()
+
+    def _clean_up(self) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process._transport.close()  # type: ignore[attr-defined]  # there is no public way to let go of its pipes
+        if self._reading is not None:
+            self._reading.close()
+        if self._terminal is not None:
+            os.close(self._terminal)
+            self._terminal = None
 
     async def _start(self, opening: pb.OpenSession) -> list[tuple[asyncio.StreamReader, int]]:
         command = ["sh", "-c", opening.command] if opening.command else ["sh", "-i"]
         if not opening.HasField("terminal"):
             pipe = asyncio.subprocess.PIPE
             self._process = await asyncio.create_subprocess_exec(
-                *command, stdin=pipe, stdout=pipe, stderr=pipe, limit=1 << 20
+                *command, stdin=pipe, stdout=pipe, stderr=pipe, limit=1 << 20, start_new_session=True
             )
             assert self._process.stdout
             assert self._process.stderr
@@ -77,7 +88,8 @@ class Session:
         os.close(remote)
         reader = asyncio.StreamReader(limit=1 << 20)
         pipe_file = os.fdopen(os.dup(self._terminal), "rb", 0)
-        await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe_file)
+        loop = asyncio.get_running_loop()
+        self._reading, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe_file)
         return [(reader, pb.SESSION_STREAM_MAIN)]
 
     async def _pump_all(self, readers: list[tuple[asyncio.StreamReader, int]]) -> None:
@@ -137,7 +149,8 @@ class Session:
             fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     async def _write(self, frame: pb.SessionFrame) -> None:
-        await self._context.write(frame)
+        async with self._writing:  # gRPC takes one at a time
+            await self._context.write(frame)
 
 
 def _exit(code: int) -> pb.SessionExit:

@@ -224,7 +224,11 @@ class World:
         opening = (await anext(frames)).open
         self.calls.append(("Open", caller, opening))
         made = self.requests.get(self.tokens.get(opening.access_token, ""))
-        if made is None or opening.node not in (made.node_id, made.node_name):
+        if (
+            made is None
+            or made.status != access.ACCESS_REQUEST_STATUS_APPROVED
+            or opening.node not in (made.node_id, made.node_name)
+        ):
             raise Refusal(grpc.StatusCode.PERMISSION_DENIED, "TOKEN_REFUSED", "the access token does not work")
         live = Session(frames, context)
         self.sessions.append(live)

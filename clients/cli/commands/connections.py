@@ -19,7 +19,8 @@ def add_to(app: typer.Typer) -> None:
 _SHELL_HELP = """Open a shell on a node; does whatever that takes.
 
 Without an open window it asks for the reason, requests access, shows who is asked, waits, and connects as soon
-as the request is approved. Ctrl-C while waiting leaves the request pending. In the shell, "~." at the start of a line leaves.
+as the request is approved. Ctrl-C while waiting leaves the request pending. In the shell, "~." at the start of a
+line leaves.
 
 The exit code is that of the shell, 128 plus the signal's number, or 255 where jit itself failed.
 """

@@ -1,0 +1,206 @@
+"""The client's own gRPC against a stock grpc.aio server: TLS, client certificates, sizes, breaks."""
+
+import asyncio
+import ssl
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from clients.cli import profile
+from clients.cli.wire.channel import Channel, ConnectionFailed, split_address
+from clients.cli.wire.failure import CallFailed
+from jitgate.v1 import access_pb2, identity_pb2, recording_pb2
+
+from tests.clients.refusal import Refusal
+from tests.clients.standin import StandIn, standin, write_profile
+
+WHO_AM_I = "/jitgate.v1.IdentityService/WhoAmI"
+GET_REQUEST = "/jitgate.v1.AccessService/GetAccessRequest"
+EXPORT = "/jitgate.v1.RecordingService/ExportRecording"
+
+
+def who_am_i(channel: Channel, timeout: float = 10) -> str:
+    answer = channel.unary(WHO_AM_I, identity_pb2.WhoAmIRequest(), identity_pb2.WhoAmIResponse, timeout)
+    return answer.identity.user_id
+
+
+@pytest.fixture
+def context(server: StandIn, home: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    monkeypatch.setenv("JIT_HOME", str(home))
+    monkeypatch.delenv("JIT_PROFILE", raising=False)
+    return profile.load().context()
+
+
+@pytest.fixture
+def channel(server: StandIn, context: ssl.SSLContext) -> Any:
+    channel = Channel(server.address, context)
+    yield channel
+    channel.close()
+
+
+def test_many_calls_over_one_connection(channel: Channel) -> None:
+    assert [who_am_i(channel) for _ in range(200)] == ["alice"] * 200
+
+
+def test_a_refusal_arrives_with_its_details(channel: Channel) -> None:
+    wanted = access_pb2.GetAccessRequestRequest(id="oi-000000000000")
+    with pytest.raises(CallFailed) as caught:
+        channel.unary(GET_REQUEST, wanted, access_pb2.GetAccessRequestResponse)
+    assert caught.value.code == "NOT_FOUND"
+    assert b"NO_SUCH_REQUEST" in caught.value.details
+    assert who_am_i(channel) == "alice"
+
+
+def test_an_unknown_method_is_unimplemented(channel: Channel) -> None:
+    with pytest.raises(CallFailed) as caught:
+        channel.unary("/jitgate.v1.NoService/None", identity_pb2.WhoAmIRequest(), identity_pb2.WhoAmIResponse)
+    assert caught.value.code == "UNIMPLEMENTED"
+
+
+@pytest.mark.parametrize("size", [0, 1, 16_384, 3 << 20])
+def test_messages_of_every_size_go_there_and_back(server: StandIn, channel: Channel, size: int) -> None:
+    reason = "r" * size
+    made = access_pb2.AccessRequest(reason=reason)
+    server.world.answers["StartAccessRequest"] = lambda _, request: access_pb2.StartAccessRequestResponse(
+        request=made if request.reason == reason else None
+    )
+    wanted = access_pb2.StartAccessRequestRequest(reason=reason)
+    path = "/jitgate.v1.AccessService/StartAccessRequest"
+    assert channel.unary(path, wanted, access_pb2.StartAccessRequestResponse).request.reason == reason
+
+
+def test_a_message_that_is_too_big_is_refused_and_the_connection_lives(server: StandIn, channel: Channel) -> None:
+    huge = access_pb2.AccessRequest(reason="r" * (17 << 20))
+    server.world.answers["GetAccessRequest"] = lambda *_: access_pb2.GetAccessRequestResponse(request=huge)
+    with pytest.raises(CallFailed) as caught:
+        channel.unary(GET_REQUEST, access_pb2.GetAccessRequestRequest(), access_pb2.GetAccessRequestResponse)
+    assert caught.value.code == "RESOURCE_EXHAUSTED"
+    assert who_am_i(channel) == "alice"
+
+
+def test_a_slow_reader_gets_everything_in_order(server: StandIn, channel: Channel) -> None:
+    async def export(*_: Any) -> Any:
+        for number in range(300):
+            yield recording_pb2.ExportRecordingResponse(chunk=bytes((number % 256,)) * (256 << 10))
+
+    server.world.answers["ExportRecording"] = export
+    wanted = recording_pb2.ExportRecordingRequest()
+    seen = 0
+    for number, answer in enumerate(channel.stream(EXPORT, wanted, recording_pb2.ExportRecordingResponse)):
+        if number % 100 == 0:
+            time.sleep(0.05)  # a reader that takes its time; nothing waits for it to be over
+        assert answer.chunk == bytes((number % 256,)) * (256 << 10)
+        seen += 1
+    assert seen == 300
+
+
+def test_a_stream_that_is_left_does_not_disturb_the_next_call(server: StandIn, channel: Channel) -> None:
+    async def export(*_: Any) -> Any:
+        while True:
+            yield recording_pb2.ExportRecordingResponse(chunk=bytes(64 << 10))
+
+    server.world.answers["ExportRecording"] = export
+    chunks = channel.stream(EXPORT, recording_pb2.ExportRecordingRequest(), recording_pb2.ExportRecordingResponse)
+    next(chunks)
+    chunks.close()  # type: ignore[attr-defined]  # a generator
+    assert who_am_i(channel) == "alice"
+
+
+def test_a_stream_that_fails_in_the_middle_says_so_after_what_it_sent(server: StandIn, channel: Channel) -> None:
+    async def export(*_: Any) -> Any:
+        yield recording_pb2.ExportRecordingResponse(chunk=b"first")
+        raise Refusal(grpc.StatusCode.ABORTED, "BROKEN", "the object is gone")
+
+    server.world.answers["ExportRecording"] = export
+    chunks = channel.stream(EXPORT, recording_pb2.ExportRecordingRequest(), recording_pb2.ExportRecordingResponse)
+    assert next(chunks).chunk == b"first"
+    with pytest.raises(CallFailed, match="ABORTED: the object is gone"):
+        next(chunks)
+
+
+def test_a_call_that_is_not_answered_ends_at_its_deadline(server: StandIn, channel: Channel) -> None:
+    async def never(*_: Any) -> Any:
+        await asyncio.Event().wait()
+
+    server.world.answers["WhoAmI"] = never
+    began = time.monotonic()
+    with pytest.raises(CallFailed, match="DEADLINE_EXCEEDED"):
+        who_am_i(channel, timeout=0.3)
+    assert time.monotonic() - began < 5
+    del server.world.answers["WhoAmI"]
+    assert who_am_i(channel) == "alice"
+
+
+def test_a_server_that_dies_fails_the_call_and_the_next_one_finds_nobody(
+    server: StandIn, channel: Channel
+) -> None:
+    async def export(*_: Any) -> Any:
+        yield recording_pb2.ExportRecordingResponse(chunk=b"first")
+        threading.Thread(target=server.stop).start()
+        await asyncio.Event().wait()
+
+    server.world.answers["ExportRecording"] = export
+    chunks = channel.stream(EXPORT, recording_pb2.ExportRecordingRequest(), recording_pb2.ExportRecordingResponse)
+    next(chunks)
+    with pytest.raises(CallFailed) as caught:
+        next(chunks)
+    assert caught.value.code in ("UNAVAILABLE", "CANCELLED")
+    with pytest.raises(ConnectionFailed):
+        who_am_i(channel)
+
+
+def test_after_a_graceful_stop_the_next_call_dials_again(server: StandIn, channel: Channel, home: Path) -> None:
+    """GOAWAY: calls in flight end, new ones need a new connection."""
+    assert who_am_i(channel) == "alice"
+    port = split_address(server.address)[1]
+    server.stop(grace=1)
+    with standin(port=port) as again:
+        write_profile(again, home, "carol", name="carol")
+        channel._context = profile.Profile(home / "carol", "", again.address, "carol", time.time() + 60).context()
+        deadline = time.monotonic() + 5
+        while not channel._http.refuses_calls and time.monotonic() < deadline:
+            channel.wait(time.monotonic() + 0.1)
+        assert who_am_i(channel) == "carol"
+
+
+def test_a_gateway_of_another_ca_is_not_trusted(server: StandIn, context: ssl.SSLContext, tmp_path: Path) -> None:
+    with standin() as other, pytest.raises(ConnectionFailed, match="not trusted"):
+        who_am_i(Channel(other.address, context))
+
+
+def test_a_gateway_of_another_name_is_not_trusted(server: StandIn, context: ssl.SSLContext) -> None:
+    address = server.address.replace("localhost", "127.0.0.2")
+    with pytest.raises(ConnectionFailed, match="refused|not trusted"):
+        who_am_i(Channel(address, context))
+
+
+def test_a_client_without_a_certificate_is_not_served(server: StandIn, home: Path) -> None:
+    bare = profile.gateway_context()
+    bare.load_verify_locations(home / "default" / "ca.pem")
+    with closing(Channel(server.address, bare)) as channel, pytest.raises(CallFailed) as caught:
+        who_am_i(channel)
+    assert caught.value.code in ("UNAVAILABLE", "UNAUTHENTICATED")
+
+
+def test_nobody_listens() -> None:
+    with pytest.raises(ConnectionFailed, match="can't be reached"):
+        Channel("127.0.0.1:1", profile.gateway_context())
+
+
+def test_a_name_that_nobody_knows() -> None:
+    with pytest.raises(ConnectionFailed, match="not known"):
+        Channel("nowhere.invalid:443", profile.gateway_context())
+
+
+@pytest.mark.parametrize("address", ["", "host", "host:", ":1", "host:x", "host:0", "host:65536"])
+def test_an_address_is_host_and_port(address: str) -> None:
+    with pytest.raises(ValueError, match="host:port"):
+        split_address(address)
+
+
+def test_a_v6_address_may_be_bracketed() -> None:
+    assert split_address("[::1]:443") == ("::1", 443)
