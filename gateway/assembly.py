@@ -101,7 +101,7 @@ def assemble(settings: Configuration, keys: Keys, database: Database, clock: Clo
     deadlines = Deadlines(database, clock, changes, transitions, retention=retention)
 
     passwords = Passwords()
-    logins = SshLogins(keys.ssh_user_ca)
+    logins = SshLogins(keys.ssh_user_ca, settings.ssh_source_addresses)
     registry = NodeRegistry(
         database, clock, changes, ender=ender, logins=logins, user_ca=keys.ssh_user_ca.public_key_line()
     )

@@ -58,6 +58,8 @@ class Configuration(_Section):
     tls: Tls = Tls()
     recordings: Recordings = Recordings()
     telemetry: Telemetry = Telemetry()
+    # Where nodes see the gateway come from, when it is behind NAT: bound into the certificates that it shows them.
+    ssh_source_addresses: tuple[str, ...] = ()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     membership_max_age_hours: int = Field(default=24, ge=1, le=24 * 30)
     retention_days: int = Field(default=365, ge=365, le=36500)  # the floor is a year (R28)

@@ -14,6 +14,7 @@ from opentelemetry import metrics, propagate, trace
 
 from gateway.api import bounds, status
 from gateway.api.current import set_caller
+from gateway.api.peer import source_address
 from gateway.errors import Kind, Refused
 from gateway.identity.caller import Caller
 from jitgate.v1.annotations_pb2 import Permission
@@ -107,7 +108,7 @@ class Guard(grpc.aio.ServerInterceptor):
     async def _guarded(self, method: str, metadata: dict[str, str], context: "_Context") -> AsyncIterator[None]:
         started = time.monotonic()
         code, reason = grpc.StatusCode.OK, ""
-        peer = _address(context)  # asked for now: once the call is over, gRPC crashes on the question
+        peer = source_address(context.peer())  # asked for now: once the call is over, gRPC crashes on the question
         with _tracer.start_as_current_span(
             method.removeprefix("/"), propagate.extract(metadata), kind=trace.SpanKind.SERVER
         ):
@@ -161,10 +162,3 @@ class Guard(grpc.aio.ServerInterceptor):
         if needed not in _NO_GRANT:
             caller.require(needed)
         return caller
-
-
-def _address(context: "_Context") -> str:
-    """The peer's address without its port: "ipv4:127.0.0.1:50000" -> "127.0.0.1"."""
-    peer = context.peer()
-    host = peer.partition(":")[2].rpartition(":")[0].replace("%5B", "[").replace("%5D", "]")
-    return host.strip("[]")

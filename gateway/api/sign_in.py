@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 
 from gateway.api.identity_messages import identity
+from gateway.api.peer import source_address
 from gateway.api.values import timestamp
 from gateway.errors import invalid
 from gateway.identity.sign_in import CodeProof, PasswordProof, SignIn
@@ -23,7 +24,7 @@ class SignInService(identity_pb2_grpc.SignInServiceServicer):
     async def SignIn(
         self, request: identity_pb2.SignInRequest, context: "grpc.aio.ServicerContext[Any, Any]"
     ) -> identity_pb2.SignInResponse:
-        source = _source_address(context.peer())
+        source = source_address(context.peer())
         match request.WhichOneof("proof"):
             case "password":
                 given = request.password
@@ -42,9 +43,3 @@ class SignInService(identity_pb2_grpc.SignInServiceServicer):
             identity=identity(signed_in.user, signed_in.grants),
             gateway_address=self._gateway_address,
         )
-
-
-def _source_address(peer: str) -> str:
-    """The address in what gRPC calls a peer: "ipv4:192.0.2.1:50000", "ipv6:%5B2001:db8::1%5D:50000"."""
-    host = peer.partition(":")[2].rpartition(":")[0]
-    return host.replace("%5B", "").replace("%5D", "").strip("[]")

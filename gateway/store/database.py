@@ -59,7 +59,8 @@ class Database:
     """`url` is a SQLAlchemy URL, for example `sqlite+aiosqlite:////var/lib/jitgate/jitgate.db`."""
 
     def __init__(self, url: str) -> None:
-        self.engine = create_async_engine(url)
+        # Parameters hold hashes of passwords and tokens, which an error must not carry into the log.
+        self.engine = create_async_engine(url, hide_parameters=True)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
         # SQLite has one writer at a time: queueing here is fair, its own busy handler is not.
         self._writer = asyncio.Lock() if self.is_sqlite else None
