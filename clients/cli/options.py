@@ -97,8 +97,11 @@ def read(arguments: list[str]) -> Plan | None:
             if option is None or (equals and not (option.metavar and flag.startswith("--"))):
                 return None
             if option.metavar and not equals:
-                value = next(waiting, "")
-            given[option.name] = value or ("" if option.metavar else "yes")
+                following = next(waiting, None)
+                if following is None:
+                    return None
+                value = following
+            given[option.name] = value if option.metavar else "yes"
     return _plan(arguments[0], words, given)
 
 

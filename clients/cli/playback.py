@@ -1,9 +1,11 @@
 """Replaying a session: the pauses as they were, or shorter; keys to pause, seek and quit."""
 
 import os
+import re
 import select
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack
 from enum import Enum, auto
@@ -57,6 +59,7 @@ class Player:
         self._session_id = session_id
         self._speed = speed
         self._idle_limit = idle_limit or float("inf")
+        self._keyboard = Keyboard()
         self._has_keys = sys.stdin.isatty() and sys.stdout.isatty()
 
     def play(self, start: float) -> None:
@@ -112,10 +115,10 @@ class Player:
             time.sleep(max(deadline - time.monotonic(), 0))
             return
         while (left := deadline - time.monotonic()) > 0:
-            key = _key(left)
+            key = self._keyboard.next(left)
             if key is Key.PAUSE:
                 stopped = time.monotonic()
-                key = _key(None)
+                key = self._keyboard.next(None)
                 deadline += time.monotonic() - stopped
             done = begin + (end - begin) * (
                 1 - max(deadline - time.monotonic(), 0) * self._speed / max(end - begin, 1e-9)
@@ -128,18 +131,26 @@ class Player:
                 raise Seek(min(max(done, begin), end) + STEP_SECONDS)
 
 
-def _key(timeout: float | None) -> Key | None:
-    """The next key that means something; None when the time is over."""
-    deadline = None if timeout is None else time.monotonic() + timeout
-    while True:
-        left = None if deadline is None else max(deadline - time.monotonic(), 0)
-        if not select.select([0], [], [], left)[0]:
-            return None
-        typed = os.read(0, 64)
-        if not typed:
-            return Key.QUIT
-        if typed in KEYS:
-            return KEYS[typed]
+class Keyboard:
+    """The keys that mean something, one by one, however many come at once."""
+
+    def __init__(self) -> None:
+        self._typed: deque[bytes] = deque()
+
+    def next(self, timeout: float | None) -> Key | None:
+        """The next of them; None when the time (in seconds) is over."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            while self._typed:
+                if (key := KEYS.get(self._typed.popleft())) is not None:
+                    return key
+            left = None if deadline is None else max(deadline - time.monotonic(), 0)
+            if not select.select([0], [], [], left)[0]:
+                return None
+            typed = os.read(0, 1024)
+            if not typed:
+                return Key.QUIT
+            self._typed.extend(re.findall(rb"\x1b[\[O].|.", typed, re.DOTALL))
 
 
 def _write(data: bytes) -> None:

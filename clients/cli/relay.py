@@ -238,7 +238,8 @@ class Relay:
 
 def _welcome(opened: SessionOpened) -> str:
     """Where the person is now, and that others may see it."""
-    where = f"{opened.login}@{opened.node_id}, session {opened.session_id}, {'' if opened.recorded else 'not '}recorded"
+    recorded = "recorded" if opened.recorded else "not recorded"
+    where = f"{opened.login}@{opened.node_id}, session {opened.session_id}, {recorded}"
     if not opened.ends_at.seconds:
         return where
     from time import localtime, strftime

@@ -33,18 +33,18 @@ def environment(home: Path) -> dict[str, str]:
 
 @pytest.fixture
 def jit(environment: dict[str, str]) -> Jit:
-    """Runs the real command line: jit("nodes", "list", profile="bob", input="…")."""
+    """Runs the real command line: jit("nodes", "list", profile="bob", given="…")."""
 
     def run(
         *arguments: str,
         profile: str = "default",
-        input: str = "",
-        **variables: str,  # noqa: A002 - as subprocess has it
+        given: str = "",
+        **variables: str,
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "clients.cli", *arguments],
             env=environment | {"JIT_PROFILE": profile} | variables,
-            input=input,
+            input=given,
             capture_output=True,
             text=True,
             timeout=30,

@@ -10,11 +10,11 @@ from typing import Any
 
 import grpc
 import pytest
+
 from clients.cli import profile
 from clients.cli.wire.channel import Channel, ConnectionFailed, split_address
 from clients.cli.wire.failure import CallFailed
 from jitgate.v1 import access_pb2, identity_pb2, recording_pb2
-
 from tests.clients.refusal import Refusal
 from tests.clients.standin import StandIn, standin, write_profile
 
@@ -174,7 +174,7 @@ def test_a_gateway_of_another_ca_is_not_trusted(server: StandIn, context: ssl.SS
 
 def test_a_gateway_of_another_name_is_not_trusted(server: StandIn, context: ssl.SSLContext) -> None:
     address = server.address.replace("localhost", "127.0.0.2")
-    with pytest.raises(ConnectionFailed, match="refused|not trusted"):
+    with pytest.raises(ConnectionFailed, match=r"refused|not trusted"):
         who_am_i(Channel(address, context))
 
 

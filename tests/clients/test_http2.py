@@ -1,6 +1,10 @@
 """Frames without sockets: what a server may send, and what it must not."""
 
 import pytest
+from hpack import Decoder, Encoder
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from clients.cli.wire.failure import CallFailed
 from clients.cli.wire.http2 import (
     ACK,
@@ -23,9 +27,6 @@ from clients.cli.wire.http2 import (
     ProtocolError,
     Stream,
 )
-from hpack import Decoder, Encoder
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 ENCODER_HEADERS = [(":status", "200"), ("content-type", "application/grpc")]
 
@@ -83,7 +84,7 @@ def test_a_call_says_what_grpc_wants_to_hear() -> None:
     preface, update, headers, data, end = sent(client)
     assert preface[0] == SETTINGS
     assert update[0] == WINDOW_UPDATE
-    assert dict(Decoder().decode(headers[3])) == {
+    assert {str(name): str(value) for name, value in Decoder().decode(headers[3])} == {
         ":method": "POST",
         ":scheme": "https",
         ":authority": "gate:443",

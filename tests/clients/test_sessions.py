@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jitgate.v1 import session_pb2 as pb
 
+from jitgate.v1 import session_pb2 as pb
 from tests.clients.conftest import Jit
 from tests.clients.pseudoterminal import Person
 from tests.clients.standin import StandIn
@@ -61,7 +61,7 @@ def test_more_than_the_credit_in_both_directions(environment: dict[str, str]) ->
 
 
 def test_the_end_of_input_is_passed_on(jit: Jit) -> None:
-    assert jit("exec", "web-1", "--", "wc -c", input="12345").stdout.strip() == "5"
+    assert jit("exec", "web-1", "--", "wc -c", given="12345").stdout.strip() == "5"
 
 
 def test_no_stdin_leaves_the_input_to_others(environment: dict[str, str]) -> None:
@@ -142,7 +142,7 @@ def test_no_window_and_no_reason_is_an_error_of_ours(jit: Jit) -> None:
 
 
 def test_a_reason_makes_the_request(server: StandIn, jit: Jit) -> None:
-    server.run(lambda: server.world.requests.clear())
+    server.run(server.world.requests.clear)
     done = jit("exec", "web-1", "--reason", "nightly job", "--hours", "2", "--", "echo", "hi")
     assert (done.stdout, done.returncode) == ("hi\n", 0)
     asked = server.world.asked("StartAccessRequest")[-1]
@@ -162,7 +162,7 @@ def test_the_token_is_kept_and_used_again_without_asking(server: StandIn, home: 
 @pytest.mark.rule("R24")
 def test_a_kept_token_that_no_longer_works_is_replaced(server: StandIn, jit: Jit) -> None:
     assert jit("exec", "web-1", "--", "true").returncode == 0
-    server.run(lambda: server.world.tokens.clear())
+    server.run(server.world.tokens.clear)
     done = jit("exec", "web-1", "--", "echo again")
     assert (done.stdout, done.returncode) == ("again\n", 0)
 
