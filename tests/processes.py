@@ -44,6 +44,7 @@ class GatewayProcess:
 
     directory: Path
     environment: dict[str, str] = field(default_factory=dict)
+    command: tuple[str | Path, ...] = (BIN / "jitgate", "serve")
     process: subprocess.Popen[bytes] | None = None
     address: str = "127.0.0.1:0"
     sign_in_address: str = "127.0.0.1:0"
@@ -76,7 +77,7 @@ class GatewayProcess:
         )
         with self.log.open("ab") as log, self.out.open("ab") as out:
             self.process = subprocess.Popen(
-                [BIN / "jitgate", "serve"], env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=log
+                self.command, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=log
             )
         ready = wait_for(lambda: self._ready(seen), START_SECONDS, "the gateway's start")
         self.address, self.sign_in_address = ready["address"], ready["sign_in_address"]

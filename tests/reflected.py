@@ -27,34 +27,34 @@ class ReflectedClient:
         credentials = grpc.ssl_channel_credentials(ca_file.read_bytes(), key, chain)
         self.channel = grpc.secure_channel(address, credentials)
         self._database = ProtoReflectionDescriptorDatabase(self.channel)
-        self._pool = DescriptorPool(self._database)
+        self.pool = DescriptorPool(self._database)
 
     def services(self) -> list[str]:
         return [name for name in self._database.get_services() if name.startswith("jitgate.")]
 
     def methods(self) -> list[MethodDescriptor]:
-        return [m for name in self.services() for m in self._pool.FindServiceByName(name).methods]
+        return [m for name in self.services() for m in self.pool.FindServiceByName(name).methods]
 
     def message(self, name: str, fields: dict[str, Any]) -> Any:
         return ParseDict(
-            fields, GetMessageClass(self._pool.FindMessageTypeByName(name))(), descriptor_pool=self._pool
+            fields, GetMessageClass(self.pool.FindMessageTypeByName(name))(), descriptor_pool=self.pool
         )
 
     def call(self, method: str, **fields: Any) -> dict[str, Any]:
         """One answer to one question: `call("AccessService/StartAccessRequest", nodes=["web-1"])`."""
         service, _, name = method.partition("/")
-        found = self._pool.FindServiceByName(f"jitgate.v1.{service}").FindMethodByName(name)
+        found = self.pool.FindServiceByName(f"jitgate.v1.{service}").FindMethodByName(name)
         answer = self.channel.unary_unary(
             f"/jitgate.v1.{method}",
             request_serializer=lambda message: message.SerializeToString(),
             response_deserializer=GetMessageClass(found.output_type).FromString,
         )(self.message(found.input_type.full_name, fields), timeout=SECONDS)
-        return MessageToDict(answer, preserving_proto_field_name=True, descriptor_pool=self._pool)
+        return MessageToDict(answer, preserving_proto_field_name=True, descriptor_pool=self.pool)
 
     def receive(self, method: str, **fields: Any) -> Iterator[Any]:
         """Many answers to one question."""
         service, _, name = method.partition("/")
-        found = self._pool.FindServiceByName(f"jitgate.v1.{service}").FindMethodByName(name)
+        found = self.pool.FindServiceByName(f"jitgate.v1.{service}").FindMethodByName(name)
         yield from self.channel.unary_stream(
             f"/jitgate.v1.{method}",
             request_serializer=lambda message: message.SerializeToString(),
@@ -63,7 +63,7 @@ class ReflectedClient:
 
     def session(self, frames: Iterator[dict[str, Any]]) -> Any:
         """SessionService.Connect: dictionaries in, messages out."""
-        frame = GetMessageClass(self._pool.FindMessageTypeByName("jitgate.v1.SessionFrame"))
+        frame = GetMessageClass(self.pool.FindMessageTypeByName("jitgate.v1.SessionFrame"))
         return self.channel.stream_stream(
             "/jitgate.v1.SessionService/Connect",
             request_serializer=lambda message: message.SerializeToString(),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.stage import Stage, stage
 from tests.processes import GatewayProcess
 
 
@@ -20,3 +21,10 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("e2e")
+
+
+@pytest.fixture(scope="module")
+def on(gateway: GatewayProcess, folder: Path) -> Iterator[Stage]:
+    """The stage, set up on the module's gateway."""
+    with stage(gateway, folder) as found:
+        yield found
