@@ -5,7 +5,7 @@ from typing import Final
 
 from gateway.errors import Refused
 from gateway.sessions.frames import FrameSink, FrameSource
-from gateway.sessions.relay import Relay
+from gateway.sessions.relay import COALESCE_SECONDS, Relay
 from recorder.errors import RecordingFailed
 
 FAREWELL_SECONDS: Final = 0.4
@@ -80,10 +80,13 @@ class Pump:
 
     async def _wait(self) -> None:
         """Until something happens, or output that is being gathered is due."""
+        due = self._relay.due_in()
+        if due == 0:
+            return  # it became due just now
         loop = asyncio.get_running_loop()
         self._waiter = loop.create_future()
-        due = self._relay.due_in()
-        timer = None if due is None else loop.call_later(due, self._wake)
+        # The loop counts in milliseconds and would take less than a half for none: it would spin.
+        timer = None if due is None else loop.call_later(max(due, COALESCE_SECONDS), self._wake)
         try:
             await self._waiter
         finally:

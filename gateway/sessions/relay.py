@@ -293,23 +293,24 @@ class Relay:
 
     def next_output(self) -> bytes | None:
         """The next encoded data frame; None while there is none, no credit, or more is being gathered."""
-        outward = self._outward
-        if not outward.is_ready or self.due_in() is not None:
+        due = self.due_in()
+        if due is None or due > 0:
             return None
-        frame = outward.next_frame()
+        frame = self._outward.next_frame()
         self._flushed_at = self._steady()
-        if self._paused and outward.is_low:
+        if self._paused and self._outward.is_low:
             self._paused = False
             self.upstream.resume_reading()
         return frame
 
     def due_in(self) -> float | None:
-        """Seconds until output that is being gathered goes on; None: nothing is being gathered."""
+        """Seconds until what waits for the client goes on, 0: now; None: nothing waits that it has room for."""
         outward = self._outward
-        if not outward.is_ready or outward.size >= MAX_PAYLOAD or self.ending is not None:
+        if not outward.is_ready:
             return None
-        left = self._flushed_at + COALESCE_SECONDS - self._steady()
-        return left if left > 0 else None
+        if outward.size >= MAX_PAYLOAD or self.ending is not None:
+            return 0.0
+        return max(0.0, self._flushed_at + COALESCE_SECONDS - self._steady())
 
     @property
     def is_over(self) -> bool:

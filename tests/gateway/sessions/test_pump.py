@@ -1,6 +1,7 @@
 """The two loops, with a client and a node in this process."""
 
 import asyncio
+import itertools
 import time
 from collections.abc import AsyncIterator
 
@@ -11,7 +12,7 @@ from gateway.nodes.ports import Exited, OpenUpstream, UpstreamKind
 from gateway.sessions.flow import INPUT_WINDOW, Budget
 from gateway.sessions.model import End, Ending
 from gateway.sessions.pump import FAREWELL_SECONDS, Pump
-from gateway.sessions.relay import Relay
+from gateway.sessions.relay import COALESCE_SECONDS, Relay, Steady
 from tests.gateway.sessions.client import Client, data, eof, until, window
 from tests.gateway.sessions.journals import Remembering
 from tests.gateway.sessions.nodes import NodeSession
@@ -20,13 +21,13 @@ from tests.gateway.sessions.nodes import NodeSession
 class Running:
     """A session that is being pumped."""
 
-    def __init__(self, credit: int = 1 << 20, *, strict: bool = True) -> None:
+    def __init__(self, credit: int = 1 << 20, *, strict: bool = True, steady: Steady = time.monotonic) -> None:
         self.client = Client()
         self.node = NodeSession(OpenUpstream("root", UpstreamKind.SHELL, "alice", "s-1", "oi-1", 60))
         self.journal = Remembering()
         self.budget = Budget()
         self.relay = Relay(
-            self.node, self.journal, credit=credit, budget=self.budget, steady=time.monotonic, strict=strict
+            self.node, self.journal, credit=credit, budget=self.budget, steady=steady, strict=strict
         )
         self.call = asyncio.create_task(self._run())
 
@@ -72,6 +73,17 @@ async def test_bulk_arrives_whole_and_in_few_frames(running: Running) -> None:
     await running.over()
     assert running.client.output() == b"".join(bytes([number % 256]) * 4096 for number in range(1000))
     assert len(running.client.frames) < 100
+
+
+async def test_output_that_becomes_due_while_the_pump_goes_to_wait_is_sent() -> None:
+    moments = itertools.count()
+    running = Running(steady=lambda: next(moments) * COALESCE_SECONDS * 0.4)
+    await until(lambda: running.node.is_started)
+    for number in range(1, 20):
+        running.node.say(b"x")
+        await until(lambda: len(running.client.output()) == number)  # noqa: B023 - awaited within the turn
+    running.node.exits(Exited(0))
+    await running.over()
 
 
 async def test_input_goes_on_while_the_client_reads_nothing(running: Running) -> None:
