@@ -3,10 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := approvals clients gateway policy recorder tests
 
-.PHONY: demo test bench lint types proto constraints packages clean
+.PHONY: demo demo-stop test bench lint types proto constraints packages clean
 
 demo: $(BIN)/.installed packages
 	$(BIN)/python -m tests.demo
+
+# Ends what the demo left running.
+demo-stop:
+	$(BIN)/python -m tests.demo stop
 
 test: $(BIN)/.installed packages
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

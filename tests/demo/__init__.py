@@ -1,0 +1,1 @@
+"""`make demo`: the main job, shown step by step on this machine."""

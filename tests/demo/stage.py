@@ -1,0 +1,113 @@
+"""Where the demo plays: a folder with a gateway, nodes and people, left running when the curtain falls."""
+
+import os
+import secrets
+import shlex
+import shutil
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.demo.running import Running
+from tests.processes import BIN, GatewayProcess, Person
+from tests.sshd import Sshd, current_login, start_sshd
+
+POLICIES = Path(__file__).parent / "policies"
+ADMINISTRATOR, PEOPLE = "admin", ("alice", "bob", "carol", "dave")
+
+
+@dataclass
+class Stage:
+    """Everything is below `folder`, and nothing of it in /etc."""
+
+    folder: Path
+    gateway: GatewayProcess = field(init=False)
+    people: dict[str, Person] = field(init=False)
+    passwords: dict[str, str] = field(init=False)
+    nodes: dict[str, Sshd] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.folder = self.folder.absolute()
+        # In a session of its own: Ctrl-C and closed terminals are meant for who watches, not for the gateway.
+        self.gateway = GatewayProcess(self.folder / "gateway", command=("setsid", BIN / "jitgate", "serve"))
+        names = (ADMINISTRATOR, *PEOPLE)
+        self.people = {name: Person(name, self.folder / "people" / name) for name in names}
+        # Everybody on this machine can reach the gateway, so nobody's password is known beforehand.
+        self.passwords = {name: f"{name}-{secrets.token_hex(6)}" for name in names}
+
+    @property
+    def running(self) -> Running:
+        return Running.load(self.folder / "running.json")
+
+    def clear(self) -> None:
+        """Ends what an earlier demo left, and makes room."""
+        self.running.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(mode=0o700, parents=True)
+        shutil.copytree(POLICIES, self.folder / "policies")
+
+    def start_gateway(self) -> str:
+        """What the gateway's first start tells its operator."""
+        self.gateway.start()
+        assert self.gateway.process is not None
+        self.running.add(self.gateway.process.pid)
+        return self.gateway.out.read_text()
+
+    def start_node(self, name: str, node_id: str, user_ca: str, principal: str) -> Sshd:
+        """An sshd that was told what `jit nodes trust` prints. Raises SshdMissing."""
+        node = start_sshd(
+            self.folder / "nodes" / name,
+            user_ca,
+            {current_login(): [principal]},
+            extra=f"# {name} is {node_id}\nDisableForwarding yes",
+            pam=_needs_pam(),
+        )
+        self.running.add(node.process.pid, node.principals)
+        self.nodes[name] = node
+        return node
+
+    def run(self, who: str, *arguments: str | Path, stdin: str = "") -> tuple[int, str]:
+        """Runs `jit` where a person stands beside the demo's folder; its exit code and all that it printed."""
+        process = self.people[who].popen(
+            *arguments,
+            cwd=self.folder.parent,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        printed, _ = process.communicate(stdin.encode(), timeout=60)
+        return process.returncode, printed.decode(errors="replace")
+
+    def beside(self, path: Path) -> str:
+        """A path below the folder, as it is written by who stands beside it."""
+        return str(Path(self.folder.name) / path.relative_to(self.folder))
+
+    def write_wrappers(self) -> None:
+        """One command a person, with the person's own sign-in, and one for the gateway's operator."""
+        for name, person in self.people.items():
+            environment = {"JIT_HOME": person.environment["JIT_HOME"]}
+            _write_script(self.folder / name, environment, BIN / "jit")
+        environment = {
+            "JITGATE_DATA_DIR": str(self.gateway.data_dir),
+            "JITGATE_LISTEN": self.gateway.address,
+            "JITGATE_SIGN_IN_LISTEN": self.gateway.sign_in_address,
+        }
+        _write_script(self.folder / "jitgate", environment, BIN / "jitgate")
+        lines = "".join(f"{name}: {password}\n" for name, password in self.passwords.items())
+        file = self.folder / "passwords"
+        file.touch(0o600)
+        file.write_text(lines)
+
+
+def _write_script(path: Path, environment: dict[str, str], program: Path) -> None:
+    settings = "".join(f"{name}={shlex.quote(value)} " for name, value in environment.items())
+    path.write_text(f'#!/bin/sh\n{settings}exec {shlex.quote(str(program))} "$@"\n')
+    path.chmod(0o755)
+
+
+def _needs_pam() -> bool:
+    """Whether sshd would take root's account for locked, as some systems make it; PAM lets certificates in."""
+    if os.geteuid() != 0 or not Path("/etc/pam.d/sshd").exists():
+        return False
+    entries = (line.split(":") for line in Path("/etc/shadow").read_text().splitlines())
+    return any(entry[0] == "root" and entry[1].startswith("!") for entry in entries)

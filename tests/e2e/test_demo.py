@@ -1,0 +1,91 @@
+"""`make demo` shows what it says it shows, leaves a gateway to play with, and goes when it is told to."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def demo(folder: Path, *what: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tests.demo", *what, "--folder", folder],
+        cwd=REPOSITORY,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    where = tmp_path_factory.mktemp("demo") / "stage"
+    yield where
+    demo(where, "stop")
+
+
+@pytest.fixture(scope="module")
+def shown(folder: Path) -> subprocess.CompletedProcess[str]:
+    return demo(folder)
+
+
+@pytest.mark.slow
+def test_it_shows_the_whole_way(shown: subprocess.CompletedProcess[str]) -> None:
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    for claim in (
+        "Approved at once",
+        "level 2 of 2: 1 of 1 approvals",
+        "payment-data-by-hand: matched",
+        "policy financial-data targets DataClass=financial",
+        "✓ intact",
+        "0001-000000.seg: was changed",
+        "revoked by bob: the incident is over",
+    ):
+        assert claim in shown.stdout, claim
+    assert "\x1b" not in shown.stdout  # colours are for terminals
+
+
+@pytest.mark.slow
+def test_its_gateway_goes_on_and_its_wrappers_work(shown: subprocess.CompletedProcess[str], folder: Path) -> None:
+    answer = subprocess.run(
+        [folder / "alice", "exec", "web-1", "--", "echo still there"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (answer.returncode, answer.stdout) == (0, "still there\n"), answer.stderr
+    assert (folder / "passwords").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.slow
+def test_it_ends_when_it_is_told_to(shown: subprocess.CompletedProcess[str], folder: Path) -> None:
+    noted = json.loads((folder / "running.json").read_text())
+    assert demo(folder, "stop").stdout == f"stopped {len(noted['processes'])} processes\n"
+    assert not any(_lives(process["id"], folder) for process in noted["processes"])
+    assert not any(Path(each).exists() for each in noted["folders"])
+    assert demo(folder, "stop").stdout == "stopped 0 processes\n"
+
+
+def test_no_process_of_somebody_else_is_ended(tmp_path: Path) -> None:
+    with subprocess.Popen(["sleep", "60"]) as stranger:
+        noted = {"processes": [{"id": stranger.pid, "started": 1}], "folders": []}
+        (tmp_path / "running.json").write_text(json.dumps(noted))
+        assert demo(tmp_path, "stop").stdout == "stopped 0 processes\n"
+        assert stranger.poll() is None
+        stranger.kill()
+
+
+def _lives(process: int, folder: Path) -> bool:
+    try:
+        environment = Path(f"/proc/{process}/environ").read_bytes()
+        return str(folder).encode() in environment
+    except OSError:
+        return False
