@@ -69,14 +69,13 @@ class Ender:
             node = await nodes.get(tx.connection, life.node_id)
             if user is None or node is None:
                 raise LookupError(f"{life.id} is about somebody or something that never was")
-            tags = request.explanation.get("principal", {}).get("principal_tags", {})
             try:
                 deciding = await self._policies.deciding(tx.connection, life.account, life.region)
             except Refused:
                 # A policy that can't be read approves nobody; the change of tags must not fail because of it.
                 plan, told = plan_of(NoPolicy(), node), {}
             else:
-                decision = deciding.evaluate(principal_of(user, tags), Resource(node.id, node.tags))
+                decision = deciding.evaluate(principal_of(user), Resource(node.id, node.tags))
                 plan, told = plan_of(decision.outcome, node), decision.explanation.to_dict()
             command = Reevaluate(plan, self._actor(actor))
             changed = await self._apply(tx, request, command)

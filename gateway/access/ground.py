@@ -17,7 +17,7 @@ REVOKE_OTHERS = declared.PERMISSION_TERMINATE_SESSIONS
 
 
 async def afresh(connection: AsyncConnection, caller: Caller, now: datetime) -> Caller:
-    """The caller with the groups and grants of this moment; the rest is what the client certificate proved.
+    """The caller with the groups, tags and grants of this moment; the rest is what the client certificate proved.
 
     Raises Refused USER_LOCKED or USER_REMOVED.
     """
@@ -37,7 +37,7 @@ async def afresh(connection: AsyncConnection, caller: Caller, now: datetime) -> 
             f"{user.id} is locked: {user.lock_reason}",
             "Ask an administrator to unlock the user: jit unlock --help",
         )
-    return replace(caller, user=replace(user, principal_tags=caller.user.principal_tags), grants=grants)
+    return replace(caller, user=user, grants=grants)
 
 
 async def find_node(connection: AsyncConnection, reference: str, scope: tuple[str, str]) -> Node:

@@ -27,6 +27,13 @@ async def get(
     return _user(row, frozenset(groups), now)
 
 
+async def by_subject(connection: AsyncConnection, issuer: str, subject: str, now: datetime) -> User | None:
+    """The user that the issuer calls so, locked where the transaction writes, removed ones included."""
+    query = select(_users.c.id).where(_users.c.issuer == issuer, _users.c.subject == subject)
+    user_id = await connection.scalar(query)
+    return None if user_id is None else await get(connection, user_id, now, for_update=True)
+
+
 async def identity(
     connection: AsyncConnection, user_id: str, now: datetime
 ) -> tuple[User, tuple[RoleGrant, ...]] | None:
@@ -82,6 +89,7 @@ async def add(connection: AsyncConnection, user: User) -> None:
             subject=user.subject,
             display_name=user.display_name,
             attributes=dict(user.attributes),
+            principal_tags=dict(user.principal_tags),
             created_at=user.created_at,
             membership_checked_at=user.membership_checked_at,
         )
@@ -93,6 +101,18 @@ async def describe(
     connection: AsyncConnection, user_id: str, display_name: str, attributes: Mapping[str, str]
 ) -> None:
     await _set(connection, user_id, display_name=display_name, attributes=dict(attributes))
+
+
+async def confirm(connection: AsyncConnection, user: User) -> None:
+    """What the source of the user just said: name, attributes, principal tags, and that the groups are so."""
+    await _set(
+        connection,
+        user.id,
+        display_name=user.display_name,
+        attributes=dict(user.attributes),
+        principal_tags=dict(user.principal_tags),
+        membership_checked_at=user.membership_checked_at,
+    )
 
 
 async def join(connection: AsyncConnection, user_id: str, groups: Collection[str]) -> None:
@@ -144,4 +164,5 @@ def _user(row: Row[Any], groups: frozenset[str], now: datetime) -> User:
         removed_at=row.removed_at,
         locked_at=row.locked_at,
         lock_reason=row.lock_reason or "",
+        principal_tags=row.principal_tags,
     )

@@ -40,6 +40,7 @@ users = Table(
     Column("subject", String(255), nullable=False),
     Column("display_name", String(128), nullable=False, default=""),
     Column("attributes", JSON, nullable=False, default=dict),
+    Column("principal_tags", JSON, nullable=False, default=dict, server_default=text("'{}'")),
     Column("created_at", UtcDateTime, nullable=False),
     Column("last_sign_in_at", UtcDateTime),
     Column("membership_checked_at", UtcDateTime, nullable=False),
@@ -94,6 +95,25 @@ administrator_codes = Table(
     Column("hash", String(64), primary_key=True),
     Column("expires_at", UtcDateTime, nullable=False),
     Column("used_at", UtcDateTime),
+)
+
+# Sign-ins under way at an identity provider, so that any replica can finish one. Of the handle only a hash is kept,
+# and what must stay secret is sealed with a key made from the handle, which only the client has.
+sign_in_flows = Table(
+    "sign_in_flows",
+    metadata,
+    Column("handle_hash", String(64), primary_key=True),
+    Column("provider", String(32), nullable=False),
+    Column("kind", String(8), nullable=False),  # browser | device
+    Column("source", String(64), nullable=False),
+    Column("certificate_request", LargeBinary, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    # With a device: when the provider may be asked again, and how long to wait after that.
+    Column("next_poll_at", UtcDateTime, nullable=False),
+    Column("interval_seconds", Integer, nullable=False),
+    Index(None, "source", "expires_at"),
+    Index(None, "expires_at"),
 )
 
 role_grants = Table(

@@ -13,14 +13,19 @@ from gateway.store.migrate import DatabaseTooNew, migrate
 
 
 async def _schema(database: Database) -> dict[str, list[str]]:
-    """Name -> definition, its parts sorted: Alembic puts columns and constraints in an order of its own."""
+    """Name -> definition, its parts sorted: Alembic puts columns and constraints in an order of its own, and what a
+    later step adds comes last."""
     query = text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name != 'alembic_version'")
     async with database.read() as connection:
         rows = (await connection.execute(query)).all()
-    return {
-        row.name: sorted(re.sub(r"\s+", " ", part) for part in row.sql.removesuffix("\n)").split(", \n\t"))
-        for row in rows
-    }
+    return {row.name: _parts(row.sql) for row in rows}
+
+
+def _parts(sql: str) -> list[str]:
+    head, _, rest = re.sub(r"\s+", " ", sql).partition("(")
+    body, _, tail = rest.rpartition(")")
+    parts = re.split(r",(?![^()]*\))", body)  # at the commas that are in no parentheses
+    return [head.strip(), tail.strip(), *sorted(part.strip() for part in parts)]
 
 
 async def test_the_migrations_make_exactly_the_tables_that_the_code_declares(
