@@ -308,7 +308,7 @@ async def test_stopping_ends_sessions_closes_recordings_and_takes_no_more(world:
         stays = [await rig.stay(), await rig.stay()]
         ids = [await stay.opened() for stay in stays]
         rig.node().say(b"the last word")
-        await until(lambda: stays[-1].client.output())
+        await until(stays[-1].client.output)
         late = await rig.stay()
         late.call.cancel()
         await rig.lifecycle.stop(5)
