@@ -97,8 +97,8 @@ administrator_codes = Table(
     Column("used_at", UtcDateTime),
 )
 
-# Sign-ins under way at an identity provider, so that any replica can finish one. Of the handle only a hash is kept,
-# and what must stay secret is sealed with a key made from the handle, which only the client has.
+# Sign-ins under way at an identity provider, so that any replica can finish one. The handle is kept as a hash, and
+# what must stay secret is sealed with a key made from the handle, which only the client has.
 sign_in_flows = Table(
     "sign_in_flows",
     metadata,

@@ -40,6 +40,31 @@ class SignInServiceStub:
                 request_serializer=jitgate_dot_v1_dot_identity__pb2.SignInRequest.SerializeToString,
                 response_deserializer=jitgate_dot_v1_dot_identity__pb2.SignInResponse.FromString,
                 _registered_method=True)
+        self.ListIdentityProviders = channel.unary_unary(
+                '/jitgate.v1.SignInService/ListIdentityProviders',
+                request_serializer=jitgate_dot_v1_dot_identity__pb2.ListIdentityProvidersRequest.SerializeToString,
+                response_deserializer=jitgate_dot_v1_dot_identity__pb2.ListIdentityProvidersResponse.FromString,
+                _registered_method=True)
+        self.BeginBrowserSignIn = channel.unary_unary(
+                '/jitgate.v1.SignInService/BeginBrowserSignIn',
+                request_serializer=jitgate_dot_v1_dot_identity__pb2.BeginBrowserSignInRequest.SerializeToString,
+                response_deserializer=jitgate_dot_v1_dot_identity__pb2.BeginBrowserSignInResponse.FromString,
+                _registered_method=True)
+        self.CompleteBrowserSignIn = channel.unary_unary(
+                '/jitgate.v1.SignInService/CompleteBrowserSignIn',
+                request_serializer=jitgate_dot_v1_dot_identity__pb2.CompleteBrowserSignInRequest.SerializeToString,
+                response_deserializer=jitgate_dot_v1_dot_identity__pb2.SignInResponse.FromString,
+                _registered_method=True)
+        self.BeginDeviceSignIn = channel.unary_unary(
+                '/jitgate.v1.SignInService/BeginDeviceSignIn',
+                request_serializer=jitgate_dot_v1_dot_identity__pb2.BeginDeviceSignInRequest.SerializeToString,
+                response_deserializer=jitgate_dot_v1_dot_identity__pb2.BeginDeviceSignInResponse.FromString,
+                _registered_method=True)
+        self.CompleteDeviceSignIn = channel.unary_unary(
+                '/jitgate.v1.SignInService/CompleteDeviceSignIn',
+                request_serializer=jitgate_dot_v1_dot_identity__pb2.CompleteDeviceSignInRequest.SerializeToString,
+                response_deserializer=jitgate_dot_v1_dot_identity__pb2.CompleteDeviceSignInResponse.FromString,
+                _registered_method=True)
 
 
 class SignInServiceServicer:
@@ -55,6 +80,43 @@ class SignInServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListIdentityProviders(self, request, context):
+        """Where else people can prove who they are; empty where there are local users only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BeginBrowserSignIn(self, request, context):
+        """Begins a sign-in in a browser on the client's own machine, which a listener there hears the end of (RFC 8252).
+        UNAVAILABLE PROVIDER_UNAVAILABLE: the identity provider does not answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CompleteBrowserSignIn(self, request, context):
+        """Ends it, once, with what the provider sent to the listener. UNAUTHENTICATED SIGN_IN_FAILED says why the proof
+        does not hold, SIGN_IN_OVER that the handle is used, expired or unknown.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BeginDeviceSignIn(self, request, context):
+        """Begins a sign-in with a browser anywhere, which a code that the person types ties to this client (RFC 8628).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CompleteDeviceSignIn(self, request, context):
+        """Asks whether the person has finished: a certificate, or when to ask again. Fails as CompleteBrowserSignIn does.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SignInServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -62,6 +124,31 @@ def add_SignInServiceServicer_to_server(servicer, server):
                     servicer.SignIn,
                     request_deserializer=jitgate_dot_v1_dot_identity__pb2.SignInRequest.FromString,
                     response_serializer=jitgate_dot_v1_dot_identity__pb2.SignInResponse.SerializeToString,
+            ),
+            'ListIdentityProviders': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListIdentityProviders,
+                    request_deserializer=jitgate_dot_v1_dot_identity__pb2.ListIdentityProvidersRequest.FromString,
+                    response_serializer=jitgate_dot_v1_dot_identity__pb2.ListIdentityProvidersResponse.SerializeToString,
+            ),
+            'BeginBrowserSignIn': grpc.unary_unary_rpc_method_handler(
+                    servicer.BeginBrowserSignIn,
+                    request_deserializer=jitgate_dot_v1_dot_identity__pb2.BeginBrowserSignInRequest.FromString,
+                    response_serializer=jitgate_dot_v1_dot_identity__pb2.BeginBrowserSignInResponse.SerializeToString,
+            ),
+            'CompleteBrowserSignIn': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompleteBrowserSignIn,
+                    request_deserializer=jitgate_dot_v1_dot_identity__pb2.CompleteBrowserSignInRequest.FromString,
+                    response_serializer=jitgate_dot_v1_dot_identity__pb2.SignInResponse.SerializeToString,
+            ),
+            'BeginDeviceSignIn': grpc.unary_unary_rpc_method_handler(
+                    servicer.BeginDeviceSignIn,
+                    request_deserializer=jitgate_dot_v1_dot_identity__pb2.BeginDeviceSignInRequest.FromString,
+                    response_serializer=jitgate_dot_v1_dot_identity__pb2.BeginDeviceSignInResponse.SerializeToString,
+            ),
+            'CompleteDeviceSignIn': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompleteDeviceSignIn,
+                    request_deserializer=jitgate_dot_v1_dot_identity__pb2.CompleteDeviceSignInRequest.FromString,
+                    response_serializer=jitgate_dot_v1_dot_identity__pb2.CompleteDeviceSignInResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -92,6 +179,141 @@ class SignInService:
             '/jitgate.v1.SignInService/SignIn',
             jitgate_dot_v1_dot_identity__pb2.SignInRequest.SerializeToString,
             jitgate_dot_v1_dot_identity__pb2.SignInResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListIdentityProviders(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/jitgate.v1.SignInService/ListIdentityProviders',
+            jitgate_dot_v1_dot_identity__pb2.ListIdentityProvidersRequest.SerializeToString,
+            jitgate_dot_v1_dot_identity__pb2.ListIdentityProvidersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BeginBrowserSignIn(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/jitgate.v1.SignInService/BeginBrowserSignIn',
+            jitgate_dot_v1_dot_identity__pb2.BeginBrowserSignInRequest.SerializeToString,
+            jitgate_dot_v1_dot_identity__pb2.BeginBrowserSignInResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompleteBrowserSignIn(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/jitgate.v1.SignInService/CompleteBrowserSignIn',
+            jitgate_dot_v1_dot_identity__pb2.CompleteBrowserSignInRequest.SerializeToString,
+            jitgate_dot_v1_dot_identity__pb2.SignInResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BeginDeviceSignIn(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/jitgate.v1.SignInService/BeginDeviceSignIn',
+            jitgate_dot_v1_dot_identity__pb2.BeginDeviceSignInRequest.SerializeToString,
+            jitgate_dot_v1_dot_identity__pb2.BeginDeviceSignInResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompleteDeviceSignIn(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/jitgate.v1.SignInService/CompleteDeviceSignIn',
+            jitgate_dot_v1_dot_identity__pb2.CompleteDeviceSignInRequest.SerializeToString,
+            jitgate_dot_v1_dot_identity__pb2.CompleteDeviceSignInResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -38,6 +38,20 @@ class SignInServiceStub:
     UNAUTHENTICATED SIGN_IN_FAILED says nothing about which part was wrong; RESOURCE_EXHAUSTED SIGN_IN_BACKOFF
     carries google.rpc.RetryInfo.
     """
+    ListIdentityProviders: _grpc.UnaryUnaryMultiCallable[_identity_pb2.ListIdentityProvidersRequest, _identity_pb2.ListIdentityProvidersResponse]
+    """Where else people can prove who they are; empty where there are local users only."""
+    BeginBrowserSignIn: _grpc.UnaryUnaryMultiCallable[_identity_pb2.BeginBrowserSignInRequest, _identity_pb2.BeginBrowserSignInResponse]
+    """Begins a sign-in in a browser on the client's own machine, which a listener there hears the end of (RFC 8252).
+    UNAVAILABLE PROVIDER_UNAVAILABLE: the identity provider does not answer.
+    """
+    CompleteBrowserSignIn: _grpc.UnaryUnaryMultiCallable[_identity_pb2.CompleteBrowserSignInRequest, _identity_pb2.SignInResponse]
+    """Ends it, once, with what the provider sent to the listener. UNAUTHENTICATED SIGN_IN_FAILED says why the proof
+    does not hold, SIGN_IN_OVER that the handle is used, expired or unknown.
+    """
+    BeginDeviceSignIn: _grpc.UnaryUnaryMultiCallable[_identity_pb2.BeginDeviceSignInRequest, _identity_pb2.BeginDeviceSignInResponse]
+    """Begins a sign-in with a browser anywhere, which a code that the person types ties to this client (RFC 8628)."""
+    CompleteDeviceSignIn: _grpc.UnaryUnaryMultiCallable[_identity_pb2.CompleteDeviceSignInRequest, _identity_pb2.CompleteDeviceSignInResponse]
+    """Asks whether the person has finished: a certificate, or when to ask again. Fails as CompleteBrowserSignIn does."""
 
 @_typing.type_check_only
 class SignInServiceAsyncStub(SignInServiceStub):
@@ -49,6 +63,20 @@ class SignInServiceAsyncStub(SignInServiceStub):
     UNAUTHENTICATED SIGN_IN_FAILED says nothing about which part was wrong; RESOURCE_EXHAUSTED SIGN_IN_BACKOFF
     carries google.rpc.RetryInfo.
     """
+    ListIdentityProviders: _aio.UnaryUnaryMultiCallable[_identity_pb2.ListIdentityProvidersRequest, _identity_pb2.ListIdentityProvidersResponse]  # type: ignore[assignment]
+    """Where else people can prove who they are; empty where there are local users only."""
+    BeginBrowserSignIn: _aio.UnaryUnaryMultiCallable[_identity_pb2.BeginBrowserSignInRequest, _identity_pb2.BeginBrowserSignInResponse]  # type: ignore[assignment]
+    """Begins a sign-in in a browser on the client's own machine, which a listener there hears the end of (RFC 8252).
+    UNAVAILABLE PROVIDER_UNAVAILABLE: the identity provider does not answer.
+    """
+    CompleteBrowserSignIn: _aio.UnaryUnaryMultiCallable[_identity_pb2.CompleteBrowserSignInRequest, _identity_pb2.SignInResponse]  # type: ignore[assignment]
+    """Ends it, once, with what the provider sent to the listener. UNAUTHENTICATED SIGN_IN_FAILED says why the proof
+    does not hold, SIGN_IN_OVER that the handle is used, expired or unknown.
+    """
+    BeginDeviceSignIn: _aio.UnaryUnaryMultiCallable[_identity_pb2.BeginDeviceSignInRequest, _identity_pb2.BeginDeviceSignInResponse]  # type: ignore[assignment]
+    """Begins a sign-in with a browser anywhere, which a code that the person types ties to this client (RFC 8628)."""
+    CompleteDeviceSignIn: _aio.UnaryUnaryMultiCallable[_identity_pb2.CompleteDeviceSignInRequest, _identity_pb2.CompleteDeviceSignInResponse]  # type: ignore[assignment]
+    """Asks whether the person has finished: a certificate, or when to ask again. Fails as CompleteBrowserSignIn does."""
 
 class SignInServiceServicer(metaclass=_abc_1.ABCMeta):
     """Served on the sign-in address: TLS without a client certificate. Everything else demands one."""
@@ -63,6 +91,50 @@ class SignInServiceServicer(metaclass=_abc_1.ABCMeta):
         UNAUTHENTICATED SIGN_IN_FAILED says nothing about which part was wrong; RESOURCE_EXHAUSTED SIGN_IN_BACKOFF
         carries google.rpc.RetryInfo.
         """
+
+    @_abc_1.abstractmethod
+    def ListIdentityProviders(
+        self,
+        request: _identity_pb2.ListIdentityProvidersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.ListIdentityProvidersResponse, _abc.Awaitable[_identity_pb2.ListIdentityProvidersResponse]]:
+        """Where else people can prove who they are; empty where there are local users only."""
+
+    @_abc_1.abstractmethod
+    def BeginBrowserSignIn(
+        self,
+        request: _identity_pb2.BeginBrowserSignInRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.BeginBrowserSignInResponse, _abc.Awaitable[_identity_pb2.BeginBrowserSignInResponse]]:
+        """Begins a sign-in in a browser on the client's own machine, which a listener there hears the end of (RFC 8252).
+        UNAVAILABLE PROVIDER_UNAVAILABLE: the identity provider does not answer.
+        """
+
+    @_abc_1.abstractmethod
+    def CompleteBrowserSignIn(
+        self,
+        request: _identity_pb2.CompleteBrowserSignInRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.SignInResponse, _abc.Awaitable[_identity_pb2.SignInResponse]]:
+        """Ends it, once, with what the provider sent to the listener. UNAUTHENTICATED SIGN_IN_FAILED says why the proof
+        does not hold, SIGN_IN_OVER that the handle is used, expired or unknown.
+        """
+
+    @_abc_1.abstractmethod
+    def BeginDeviceSignIn(
+        self,
+        request: _identity_pb2.BeginDeviceSignInRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.BeginDeviceSignInResponse, _abc.Awaitable[_identity_pb2.BeginDeviceSignInResponse]]:
+        """Begins a sign-in with a browser anywhere, which a code that the person types ties to this client (RFC 8628)."""
+
+    @_abc_1.abstractmethod
+    def CompleteDeviceSignIn(
+        self,
+        request: _identity_pb2.CompleteDeviceSignInRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.CompleteDeviceSignInResponse, _abc.Awaitable[_identity_pb2.CompleteDeviceSignInResponse]]:
+        """Asks whether the person has finished: a certificate, or when to ask again. Fails as CompleteBrowserSignIn does."""
 
 def add_SignInServiceServicer_to_server(servicer: SignInServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 

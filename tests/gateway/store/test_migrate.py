@@ -13,8 +13,8 @@ from gateway.store.migrate import DatabaseTooNew, migrate
 
 
 async def _schema(database: Database) -> dict[str, list[str]]:
-    """Name -> definition, its parts sorted: Alembic puts columns and constraints in an order of its own, and what a
-    later step adds comes last."""
+    """Name -> definition, its parts sorted: Alembic puts columns and constraints in an order of its own, and what
+    a later step adds comes last."""
     query = text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name != 'alembic_version'")
     async with database.read() as connection:
         rows = (await connection.execute(query)).all()
