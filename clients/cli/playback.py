@@ -19,7 +19,6 @@ from jitgate.v1.recording_pb2 import PlayRecordingRequest, PlayRecordingResponse
 
 PLAY = "/jitgate.v1.RecordingService/PlayRecording"
 STEP_SECONDS = 10.0
-CLEAR = b"\x1b[0m\x1b[?25h\x1b[H\x1b[2J"
 
 
 class Key(Enum):
@@ -60,6 +59,7 @@ class Player:
         self._speed = speed
         self._idle_limit = idle_limit or float("inf")
         self._keyboard = Keyboard()
+        self._screen = terminal.Screen()
         self._has_keys = sys.stdin.isatty() and sys.stdout.isatty()
 
     def play(self, start: float) -> None:
@@ -67,7 +67,7 @@ class Player:
         with ExitStack() as undo:
             if self._has_keys:
                 undo.enter_context(terminal.Raw(0))
-                undo.callback(_write, b"\x1b[0m\x1b[?25h\r\n")
+                undo.callback(lambda: _write(self._screen.reset() + b"\r\n"))
             seconds: float | None = start
             while seconds is not None:
                 seconds = self._play_from(seconds)
@@ -78,7 +78,7 @@ class Player:
         Everything before `start` is played at once: a terminal shows what all of its output made of it.
         """
         if self._has_keys:
-            _write(CLEAR)
+            _write(self._screen.reset() + b"\x1b[H\x1b[2J")
         at = 0.0
         try:
             for event in self._events():
@@ -101,7 +101,9 @@ class Player:
     def _show(self, event: RecordedEvent) -> None:
         kind = event.WhichOneof("event")
         if kind in ("output", "error_output"):
-            _write(event.output or event.error_output)
+            data = event.output or event.error_output
+            self._screen.shows(data)
+            _write(data)
         elif kind in ("notice", "gap", "exit"):
             what = {"notice": event.notice, "gap": f"gap: {event.gap}", "exit": f"ended: {event.exit}"}[kind]
             end = "\r\n" if self._has_keys else "\n"

@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 from collections import deque
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 from clients.cli import terminal
 from clients.cli.session import INPUT_AT_ONCE, Session
@@ -90,6 +90,7 @@ class Relay:
         self._exit: SessionExit | None = None
         self._interrupts = 0
         self._escape = terminal.Escape()
+        self._screen = terminal.Screen()
         self._told_end = False
 
     def run(self) -> int:
@@ -110,13 +111,10 @@ class Relay:
                 self._tell(SessionNotice(text=_welcome(self._opened), severity="info"))
             try:
                 return self._loop()
-            except CallFailed:
+            except (CallFailed, Left):
+                self._tidy()
                 self._drain()
                 raise
-            finally:
-                if self._raw and self._output.mid_line:
-                    self._errors.put(b"\r\n")
-                    self._drain()
 
     def _loop(self) -> int:
         self._take_frames()  # those that came together with the opening
@@ -125,9 +123,7 @@ class Relay:
             if self._exit is not None and not self._output.is_waiting and not self._errors.is_waiting:
                 return self._exit_code(self._exit)
             ready = self._poll()
-            if self._signals.fileno() in ready:
-                for number in self._signals.recv(64):
-                    self._signal(number)
+            self._take_signals()  # before input: what was typed after a resize shall meet the new size
             if STDIN in ready:
                 self._read_input()
             if self._channel.fileno() in ready:
@@ -173,7 +169,10 @@ class Relay:
         kind = frame.WhichOneof("frame")
         if kind == "data":
             is_error = frame.data.stream == SESSION_STREAM_STDERR
-            (self._errors if is_error else self._output).put(frame.data.payload)
+            payload = frame.data.payload
+            (self._errors if is_error else self._output).put(payload)
+            if self._raw:
+                self._screen.shows(payload)
         elif kind == "notice":
             self._tell(frame.notice)
         elif kind == "exit":
@@ -181,7 +180,9 @@ class Relay:
 
     def _tell(self, notice: SessionNotice) -> None:
         """On a line of its own, whatever the node was printing."""
-        self._told_end = self._told_end or notice.severity == "end"
+        if notice.severity == "end":
+            self._told_end = True
+            self._tidy()
         colour = {"warning": "33;1", "end": "31;1"}.get(notice.severity, "36")
         end = b"\r\n" if self._raw else b"\n"
         begin = end if self._output.mid_line and self._output.is_terminal else b""
@@ -206,6 +207,11 @@ class Relay:
         if self._escape.leaves:
             raise Left(255, "left the session; what runs in it is ended by the gateway")
 
+    def _take_signals(self) -> None:
+        with suppress(BlockingIOError):
+            for number in self._signals.recv(64):
+                self._signal(number)
+
     def _signal(self, number: int) -> None:
         if number == getattr(signal, "SIGWINCH", None):
             if self._raw:
@@ -225,6 +231,12 @@ class Relay:
             return 128 + number if number else 255
         # Most ends are told by a notice just before; once is enough.
         raise Left(255, "" if self._told_end else ended.message or "the session was ended")
+
+    def _tidy(self) -> None:
+        """Makes the person's screen one to go on with, though nothing on the node can do that any more."""
+        if self._raw:
+            self._output.put(self._screen.reset() + (b"\r\n" if self._output.mid_line else b""))
+            self._output.mid_line = False
 
     def _drain(self) -> None:
         """Gives the outputs a moment to take what has arrived."""

@@ -48,6 +48,26 @@ class Raw:
             termios.tcsetattr(self._descriptor, termios.TCSADRAIN, self._before)
 
 
+class Screen:
+    """What a terminal must be told when a program on the node was cut off before it could tidy up."""
+
+    def __init__(self) -> None:
+        self._alternate = False
+
+    def shows(self, output: bytes) -> None:
+        """Output that went to the terminal."""
+        at = output.rfind(b"\x1b[?1049")
+        if at >= 0:
+            self._alternate = output[at + 7 : at + 8] == b"h"
+
+    def reset(self) -> bytes:
+        """Leaves the alternate screen (of an editor, a pager), shows the cursor, ends colours and mouse."""
+        leave = b"\x1b[?1049l" if self._alternate else b""
+        self._alternate = False
+        modes = b"".join(b"\x1b[?%dl" % mode for mode in (1, 1000, 1002, 1003, 1006, 2004))
+        return leave + modes + b"\x1b>\x1b[?25h\x1b[0m"
+
+
 class Escape:
     """ "~." typed at the start of a line leaves a session that no longer answers; "~~" types one "~"."""
 

@@ -66,6 +66,11 @@ class Session:
             os.close(self._terminal)
             self._terminal = None
 
+    async def reaped(self) -> None:
+        """Waits until the process that was started, if any, is no more."""
+        if hasattr(self, "_process"):
+            await self._process.wait()
+
     async def _start(self, opening: pb.OpenSession) -> list[tuple[asyncio.StreamReader, int]]:
         command = ["sh", "-c", opening.command] if opening.command else ["sh", "-i"]
         if not opening.HasField("terminal"):

@@ -111,18 +111,20 @@ def standin(world: World | None = None, port: int = 0) -> Iterator[StandIn]:
         yield server
     finally:
         server.stop()
-        asyncio.run_coroutine_threadsafe(_settle(), server._loop).result(10)
+        asyncio.run_coroutine_threadsafe(_settle(server.world), server._loop).result(10)
         server._loop.call_soon_threadsafe(server._loop.stop)
         thread.join(10)
         server._loop.close()
 
 
-async def _settle() -> None:
+async def _settle(world: World) -> None:
     """Lets what was cancelled clean up."""
     others = asyncio.all_tasks() - {asyncio.current_task()}
     for task in others:
         task.cancel()
     await asyncio.gather(*others, return_exceptions=True)
+    for session in world.sessions:
+        await session.reaped()
     await asyncio.sleep(0)  # one turn for the callbacks of closed transports
 
 

@@ -258,6 +258,24 @@ def test_a_notice_is_on_a_line_of_its_own(server: StandIn, environment: dict[str
         assert b"$ half\r\n[jit] 5 minutes left\r\n rest" in person.seen
 
 
+@pytest.mark.rule("R25")
+def test_an_editor_that_is_cut_off_leaves_a_screen_to_go_on_with(
+    server: StandIn, environment: dict[str, str]
+) -> None:
+    server.world.answers["Connect"] = ending(
+        pb.SessionFrame(data=pb.SessionData(payload=b"$ vi\r\n\x1b[?1049h\x1b[?1000h\x1b[?25l~")),
+        pb.SessionFrame(notice=pb.SessionNotice(text="terminated by bob: lunch", severity="end")),
+        pb.SessionFrame(exit=pb.SessionExit(end=pb.SESSION_END_TERMINATED, message="terminated by bob: lunch")),
+    )
+    with Person("shell", "web-1", environment=environment) as person:
+        assert person.ends() == 255
+        before, _, after = person.seen.partition(b"\x1b[?1049l")
+        assert before.endswith(b"~")
+        assert b"\x1b[?1000l" in after
+        assert b"\x1b[?25h" in after
+        assert after.count(b"[jit] terminated by bob: lunch\r\n") == 1
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_killed_jit_leaves_the_terminal_as_it_was(environment: dict[str, str], number: signal.Signals) -> None:
     with Person("shell", "web-1", environment=environment) as person:
