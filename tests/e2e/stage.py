@@ -13,7 +13,7 @@ import grpc
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 
-from tests.processes import GatewayProcess, Person
+from tests.processes import GatewayProcess, Person, wait_for
 from tests.reflected import ReflectedClient, new_key
 from tests.sshd import Sshd, current_login, running_sshd, unprivileged_login
 
@@ -174,6 +174,20 @@ class Stage:
         with self.database() as database:
             tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
             return {table: sorted(database.execute(f'SELECT * FROM "{table}"'), key=repr) for table in tables}
+
+    def settled_rows(self) -> dict[str, list[tuple[Any, ...]]]:
+        """The rows once nothing goes on any more: sessions ended, recordings finished."""
+        wait_for(self._is_settled, 15, "quiet")
+        return self.rows()
+
+    def _is_settled(self) -> bool:
+        unfinished = "SELECT count(*) FROM {} WHERE {}"
+        with self.database() as database:
+            (live,) = database.execute(unfinished.format("sessions", "ended_at IS NULL")).fetchone()
+            (open_,) = database.execute(
+                unfinished.format("recordings", "status IN ('RECORDING', 'UPLOADING')")
+            ).fetchone()
+        return not live and not open_
 
     def is_alive(self) -> bool:
         """The gateway still answers, somebody who is known and somebody new."""
