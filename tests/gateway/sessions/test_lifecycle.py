@@ -1,6 +1,7 @@
 """From the first frame to the last entry: real database, gate and recorder, nodes in this process."""
 
 import asyncio
+import os
 import secrets
 from pathlib import Path
 
@@ -270,6 +271,24 @@ async def test_a_recording_that_fails_ends_a_strict_session_before_the_next_byte
     assert session.end is End.RECORDING_FAILED
     assert "no space left on device" in session.end_message
     assert rig.node().is_closed
+
+
+@pytest.mark.rule("R27")
+async def test_a_full_disk_under_the_spool_ends_the_session(rig: Rig) -> None:
+    stay = await rig.stay()
+    session_id = await stay.opened()
+    rig.node().say(b"recorded")
+    await until(lambda: stay.client.output() == b"recorded")
+    recording = rig.watch.live[0].recording
+    assert recording is not None
+    assert recording._part is not None
+    with Path("/dev/full").open("wb") as full:  # every write there fails as on a full disk
+        os.dup2(full.fileno(), recording._part.fd)
+    stay.client.say(data(b"not recorded, so never typed\n"))
+    await stay.over()
+    assert rig.node().input == b""
+    assert "No space left on device" in stay.client.notices()[-1]
+    assert (await rig.ended(session_id)).end is End.RECORDING_FAILED
 
 
 @pytest.mark.rule("R27")
