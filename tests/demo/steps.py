@@ -45,7 +45,7 @@ def people(play: Play) -> None:
     play.show.remark("bob, carol and dave are added in the same way.")
     play.runs("admin", "roles", "grant", "user", "--group", "developers")
     play.runs("admin", "roles", "grant", "approver", "--group", "approvers")
-    play.runs("admin", "roles", "grant", "auditor", "--user", "dave")
+    play.runs("admin", "roles", "grant", "auditor", "--user", "dave", "--account", "*", "--region", "*")
     play.runs("admin", "users", "list", shows=("alice", "bob", "carol", "dave"))
 
 
