@@ -32,10 +32,13 @@ from gateway.identity.authenticate import Authenticator
 from gateway.identity.directory import Directory
 from gateway.identity.grants import Grants
 from gateway.identity.locks import Locks
+from gateway.identity.oidc.provider import Provider
+from gateway.identity.oidc.sign_in import OidcSignIn
 from gateway.identity.passwords import Passwords
 from gateway.identity.ports import Clock
 from gateway.identity.session_preferences import SessionPreferences
 from gateway.identity.sign_in import SignIn
+from gateway.identity.signed_in import Certifier
 from gateway.identity.targets import Targets
 from gateway.keys import Keys
 from gateway.nodes.login import SshLogins
@@ -84,6 +87,7 @@ class Assembly:
     workers: tuple[Worker, ...]  # each runs until it is cancelled
     services: tuple[Registration, ...]
     sign_in: SignIn
+    oidc: OidcSignIn
 
 
 def assemble(settings: Configuration, keys: Keys, database: Database, clock: Clock, replica: str) -> Assembly:
@@ -131,6 +135,8 @@ def assemble(settings: Configuration, keys: Keys, database: Database, clock: Clo
     sessions = Lifecycle(database, opener, watch, last_entries, clock=clock)
     library = Library(database, store, keys.recordings, (keys.manifests.public_key,), clock=clock)
 
+    providers = {name: Provider(name, said, clock) for name, said in settings.identity_providers.items()}
+    certifier = Certifier(keys.clients, changes, clock)
     administration = AdministrationService(
         directory=Directory(database, passwords, ender, changes, clock),
         grants=Grants(database, changes, clock),
@@ -138,7 +144,7 @@ def assemble(settings: Configuration, keys: Keys, database: Database, clock: Clo
         targets=Targets(database, ender, changes, clock),
         preferences=SessionPreferences(database, changes, clock),
         database=database,
-        checks=checks(settings, database, keys, store),
+        checks=checks(settings, database, keys, store, providers),
         clock=clock,
     )
     return Assembly(
@@ -166,13 +172,14 @@ def assemble(settings: Configuration, keys: Keys, database: Database, clock: Clo
             _serve(administration_pb2, administration_pb2_grpc, administration),
             _serve(identity_pb2, identity_pb2_grpc, IdentityService()),
         ),
-        sign_in=SignIn(database, passwords, keys.clients, changes, clock),
+        sign_in=SignIn(database, passwords, certifier, clock),
+        oidc=OidcSignIn(database, providers, certifier, ender, clock),
     )
 
 
-def sign_in_service(sign_in: SignIn, gateway_address: str) -> Registration:
+def sign_in_service(parts: Assembly, gateway_address: str) -> Registration:
     """The service of the sign-in listener. `gateway_address` is where clients find everything else."""
-    return _serve(identity_pb2, identity_pb2_grpc, SignInService(sign_in, gateway_address))
+    return _serve(identity_pb2, identity_pb2_grpc, SignInService(parts.sign_in, parts.oidc, gateway_address))
 
 
 def _serve(messages: Any, generated: Any, servicer: Any) -> Registration:

@@ -4,12 +4,15 @@ import asyncio
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from sqlalchemy import text
 
 from gateway.api.diagnosis import Check, Diagnosis
 from gateway.config import Configuration
+from gateway.identity.oidc.errors import ProviderUnavailable
+from gateway.identity.oidc.provider import Provider
 from gateway.keys import Keys
 from gateway.store.database import Database
 from recorder.object_stores.local_folder import LocalFolder
@@ -18,7 +21,13 @@ _LOW_SPACE_BYTES = 1 << 30
 _CONTEXT = {"purpose": "diagnosis"}
 
 
-def checks(settings: Configuration, database: Database, keys: Keys, store: LocalFolder) -> tuple[Check, ...]:
+def checks(
+    settings: Configuration,
+    database: Database,
+    keys: Keys,
+    store: LocalFolder,
+    providers: Mapping[str, Provider],
+) -> tuple[Check, ...]:
     """The checks of this process, each against the real thing."""
 
     async def check_database() -> Diagnosis:
@@ -43,7 +52,22 @@ def checks(settings: Configuration, database: Database, keys: Keys, store: Local
         Check("spool", check_spool),
         Check("recordings", check_store),
         Check("recording key", check_key),
+        *(_provider_check(provider) for provider in providers.values()),
     )
+
+
+def _provider_check(provider: Provider) -> Check:
+    part = f"identity provider {provider.name}"
+
+    async def check_provider() -> Diagnosis:
+        try:
+            count = await provider.probe()
+        except ProviderUnavailable as error:
+            advice = "Nobody can sign in there until it is back; local users can."
+            return Diagnosis(part, False, str(error), advice)
+        return Diagnosis(part, True, f"{provider.settings.issuer} answers, with {count} signing keys")
+
+    return Check(part, check_provider)
 
 
 def _check_folder(part: str, folder: Path) -> Diagnosis:

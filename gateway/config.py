@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+
+from gateway.identity.oidc.settings import IdentityProvider, ProviderName, check_together
 
 _ENVIRONMENT_PREFIX = "JITGATE_"
 _MAX_FILE_BYTES = 1 << 20
@@ -58,12 +60,19 @@ class Configuration(_Section):
     tls: Tls = Tls()
     recordings: Recordings = Recordings()
     telemetry: Telemetry = Telemetry()
+    identity_providers: dict[ProviderName, IdentityProvider] = {}
     # Where nodes see the gateway come from, when it is behind NAT: bound into the certificates that it shows them.
     ssh_source_addresses: tuple[str, ...] = ()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     membership_max_age_hours: int = Field(default=24, ge=1, le=24 * 30)
     retention_days: int = Field(default=365, ge=365, le=36500)  # the floor is a year (R28)
     shutdown_grace_seconds: int = Field(default=10, ge=0, le=600)
+
+    @field_validator("identity_providers")
+    @classmethod
+    def _apart(cls, providers: dict[str, IdentityProvider]) -> dict[str, IdentityProvider]:
+        check_together(providers)
+        return providers
 
     @property
     def database(self) -> str:

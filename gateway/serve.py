@@ -95,6 +95,7 @@ async def _serving(settings: Configuration, keys: Keys, database: Database) -> A
                 await gateway.stop(1)
     finally:
         await parts.recorder.stop()
+        await parts.oidc.close()
 
 
 def _listeners(settings: Configuration, keys: Keys, parts: Assembly) -> tuple[Listener, Listener]:
@@ -103,7 +104,7 @@ def _listeners(settings: Configuration, keys: Keys, parts: Assembly) -> tuple[Li
     public = settings.public_address or gateway.address
     sign_in = Listener(
         settings.sign_in_listen,
-        (sign_in_service(parts.sign_in, public),),
+        (sign_in_service(parts, public),),
         keys.tls_material,
         authenticate,
         anonymous=True,

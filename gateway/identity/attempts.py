@@ -45,7 +45,7 @@ class Attempts:
         has one account could guess at all others for ever."""
         await sign_ins.forget_failures(tx.connection, _user_rules(user_id, backoff.source_of(source_address)))
 
-    async def failed(self, method: str, user_id: str, source_address: str, *, exists: bool) -> None:
+    async def failed(self, method: str, user_id: str, source_address: str, *, exists: bool, why: str = "") -> None:
         """Counts against the source and writes the events. `user_id` is told only of users that exist: what else
         is typed into that field may be a password."""
         now = self._clock()
@@ -60,7 +60,7 @@ class Attempts:
 
             def event(kind: str, summary: str, **details: object) -> Event:
                 subject = user_id if exists else ""
-                details["method"] = method
+                details |= {"method": method, "why": why} if why else {"method": method}
                 return Event(kind, now, subject, summary, source_address=source_address, details=details)
 
             who = user_id if exists else "nobody known"

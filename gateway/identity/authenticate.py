@@ -4,7 +4,7 @@ from gateway.errors import Kind, Refused
 from gateway.identity.caller import Caller
 from gateway.identity.client_certificates import ClientCertificates
 from gateway.identity.ports import Clock
-from gateway.identity.sign_in import locked
+from gateway.identity.signed_in import locked
 from gateway.store import directory
 from gateway.store.database import Database
 

@@ -5,15 +5,14 @@ from dataclasses import dataclass, field
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
 from gateway.errors import Kind, Refused, invalid
-from gateway.identity import backoff, passwords
+from gateway.identity import passwords
 from gateway.identity.administrator_codes import hash_code
 from gateway.identity.attempts import Attempts
-from gateway.identity.client_certificates import ClientCertificate, ClientCertificates
 from gateway.identity.model import EVERYWHERE, LOCAL_ISSUER, Role, RoleGrant, User, is_user_id
 from gateway.identity.passwords import Passwords
 from gateway.identity.ports import Clock
+from gateway.identity.signed_in import Certifier, SignedIn
 from gateway.store import directory, events, roles, sign_ins
-from gateway.store.changes import Changes
 from gateway.store.database import Database, Transaction
 from gateway.store.events import Event
 from gateway.store.sign_ins import Password
@@ -37,15 +36,6 @@ class CodeProof:
     new_password: str = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class SignedIn:
-    """A person who has been proven, and the certificate for the key."""
-
-    user: User
-    grants: tuple[RoleGrant, ...]
-    certificate: ClientCertificate
-
-
 class SignIn:
     """Proves people and certifies their keys."""
 
@@ -53,14 +43,12 @@ class SignIn:
         self,
         database: Database,
         passwords: Passwords,
-        certificates: ClientCertificates,
-        changes: Changes,
+        certifier: Certifier,
         clock: Clock,
     ) -> None:
         self._database = database
         self._passwords = passwords
-        self._certificates = certificates
-        self._changes = changes
+        self._certifier = certifier
         self._clock = clock
         self._attempts = Attempts(database, clock)
 
@@ -73,7 +61,7 @@ class SignIn:
         Raises Refused: INVALID_FIELD, SIGN_IN_FAILED, SIGN_IN_BACKOFF, SIGN_IN_BUSY, USER_LOCKED,
         PASSWORD_CHANGE_REQUIRED.
         """
-        key = self._certificates.key_of(certificate_request)
+        key = self._certifier.key_of(certificate_request)
         if proof.new_password:
             passwords.check_new(proof.new_password, proof.user_id, "password.new_password")
             if proof.new_password == proof.password:
@@ -116,7 +104,7 @@ class SignIn:
         A refusal leaves the code usable. Raises Refused: INVALID_FIELD, SIGN_IN_FAILED, SIGN_IN_BACKOFF,
         SIGN_IN_BUSY, USER_ID_TAKEN, USER_LOCKED.
         """
-        key = self._certificates.key_of(certificate_request)
+        key = self._certifier.key_of(certificate_request)
         if not is_user_id(proof.user_id):
             raise invalid("administrator_code.user_id", "must be 1 to 64 characters: a-z, 0-9, '.', '_', '@', '-'")
         passwords.check_new(proof.new_password, proof.user_id, "administrator_code.new_password")
@@ -176,42 +164,12 @@ class SignIn:
         key: EllipticCurvePublicKey,
         source_address: str,
     ) -> SignedIn:
-        if user.locked_at is not None:
-            raise locked(user)
-        now = self._clock()
-        source = backoff.source_of(source_address)
-        if new is not None:
-            await sign_ins.set_password(tx.connection, user.id, new, now)
-        await sign_ins.signed_in_from(tx.connection, user.id, source, now, now - backoff.ACCUSTOMED_FOR)
-        await directory.signed_in(tx.connection, user.id, now)
-        known = await directory.identity(tx.connection, user.id, now)
-        if known is None:
-            raise LookupError("a user that was just read is gone")
-        certificate = self._certificates.issue(key, user.id)
-        await events.append(
-            tx.connection,
-            Event(
-                "sign_in.succeeded",
-                now,
-                user.id,
-                f"{user.id} signed in",
-                actor_id=user.id,
-                source_address=source_address,
-                details={"password_changed": new is not None, "until": certificate.expires_at.isoformat()},
-            ),
+        signed_in = await self._certifier.certify(
+            tx, user, key, source_address, {"password_changed": new is not None}
         )
-        tx.after_commit(lambda: self._changes.publish("users"))
-        return SignedIn(*known, certificate)
-
-
-def locked(user: User) -> Refused:
-    """What a locked person reads, once proven."""
-    return Refused(
-        Kind.PERMISSION_DENIED,
-        "USER_LOCKED",
-        f"{user.id} is locked: {user.lock_reason}",
-        "Ask an organization administrator to unlock you: jit unlock",
-    )
+        if new is not None:
+            await sign_ins.set_password(tx.connection, user.id, new, self._clock())
+        return signed_in
 
 
 def _wrong_password() -> Refused:

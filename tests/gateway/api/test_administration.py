@@ -18,6 +18,7 @@ from gateway.errors import Refused
 from gateway.identity.administrator_codes import new_administrator_code
 from gateway.identity.caller import Caller
 from gateway.identity.model import Role
+from gateway.identity.oidc.sign_in import OidcSignIn
 from gateway.version import VERSION
 from jitgate.v1 import administration_pb2 as pb
 from jitgate.v1 import identity_pb2
@@ -64,7 +65,9 @@ class Peer:
 
 
 def signing_in(house: House, request: identity_pb2.SignInRequest, peer: str = "ipv4:192.0.2.9:50000") -> Any:
-    return SignInService(house.sign_in, "gateway.example:7443").SignIn(request, Peer(peer))  # type: ignore[arg-type]
+    oidc = OidcSignIn(house.database, {}, house.certifier, house.endings, house.time)
+    service = SignInService(house.sign_in, oidc, "gateway.example:7443")
+    return service.SignIn(request, Peer(peer))  # type: ignore[arg-type]
 
 
 class TestSignIn:

@@ -24,7 +24,8 @@ from gateway.identity.model import EVERYWHERE, Role, RoleGrant
 from gateway.identity.passwords import Passwords
 from gateway.identity.ports import Actor
 from gateway.identity.session_preferences import SessionPreferences
-from gateway.identity.sign_in import CodeProof, PasswordProof, SignedIn, SignIn
+from gateway.identity.sign_in import CodeProof, PasswordProof, SignIn
+from gateway.identity.signed_in import Certifier, SignedIn
 from gateway.identity.targets import Targets
 from gateway.store import events
 from gateway.store.changes import Changes
@@ -102,7 +103,8 @@ class House:
         self.certificates = ClientCertificates(authority, time)
         # As cheap as Argon2 can be: its strength is not what is tested here.
         self.passwords = Passwords(argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
-        self.sign_in = SignIn(database, self.passwords, self.certificates, self.changes, time)
+        self.certifier = Certifier(self.certificates, self.changes, time)
+        self.sign_in = SignIn(database, self.passwords, self.certifier, time)
         self.authenticator = Authenticator(database, self.certificates, time)
         self.directory = Directory(database, self.passwords, self.endings, self.changes, time)
         self.grants = Grants(database, self.changes, time)

@@ -8,7 +8,8 @@ from gateway.errors import Kind, Refused
 from gateway.identity import backoff
 from gateway.identity.administrator_codes import ensure_first_administrator, new_administrator_code
 from gateway.identity.model import Role
-from gateway.identity.sign_in import CodeProof, PasswordProof, SignedIn
+from gateway.identity.sign_in import CodeProof, PasswordProof
+from gateway.identity.signed_in import SignedIn
 from gateway.store import sign_ins
 from tests.gateway.identity.conftest import HOME, PASSWORD, House, certificate_request, role
 
