@@ -284,6 +284,22 @@ async def test_what_a_paused_session_holds_outlives_its_node(ca: SshUserCa, real
     assert len(output.out) == size
 
 
+async def test_a_key_is_one_packet(ca: SshUserCa, real: RealNode, tmp_path: Path) -> None:
+    allowed = {real.login: [principal(NODE_ID, real.login)]}
+    with running_sshd(tmp_path / "talkative", ca.public_key_line(), allowed, "LogLevel DEBUG3") as sshd:
+        node = a_node(SshEndpoint(sshd.host, sshd.port, host_keys=(sshd.host_key,)))
+        upstream = await SshConnector(SshLogins(ca)).open(node, exec_of("exec cat", real.login))
+        at_login = sshd.log().count("Received SSH2_MSG_IGNORE")
+        output = Output()
+        await upstream.start(output)
+        for key in (b"k", b"e", b"y"):
+            upstream.write(key)
+            await output.shows(key)
+        upstream.write_eof()
+        assert await output.end() == Exited(0)
+        assert sshd.log().count("Received SSH2_MSG_IGNORE") == at_login
+
+
 async def test_a_node_that_refuses_the_terminal(ca: SshUserCa, real: RealNode, tmp_path: Path) -> None:
     allowed = {real.login: [principal(NODE_ID, real.login)]}
     with running_sshd(tmp_path / "no-tty", ca.public_key_line(), allowed, "PermitTTY no") as sshd:
