@@ -21,7 +21,7 @@ from gateway.errors import Kind, Refused
 from gateway.identity.caller import Caller
 from gateway.identity.ports import Clock
 from gateway.nodes.model import Node
-from gateway.store import requests, targets
+from gateway.store import policies, requests, targets
 from gateway.store.database import Database, Transaction
 from jitgate.v1 import annotations_pb2 as declared
 from policy.model import Resource
@@ -114,6 +114,7 @@ class AccessRequests:
     async def _decide(self, tx: Transaction, caller: Caller, node: Node) -> tuple[Plan, dict[str, Any]]:
         if not await targets.is_enabled(tx.connection, node.account, node.region):
             return disabled(node), {}
+        await policies.hold_scope(tx.connection, node.account, node.region)
         deciding = await self._policies.deciding(tx.connection, node.account, node.region)
         decision = deciding.evaluate(principal_of(caller.user), Resource(node.id, node.tags))
         return plan_of(decision.outcome, node), decision.explanation.to_dict()

@@ -98,6 +98,8 @@ def _textual(declared: Bounds, *, is_bytes: bool) -> _Check:
         assert isinstance(value, str | bytes)
         if not low <= len(value) <= high:
             return f"must have {low} to {high} {unit}, has {len(value)}"
+        if isinstance(value, str) and "\0" in value:
+            return "must not hold NUL characters"
         if pattern and value and isinstance(value, str) and not pattern.fullmatch(value):
             return f"must look like {pattern.pattern}"
         return None

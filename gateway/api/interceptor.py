@@ -12,11 +12,12 @@ import structlog
 from google.protobuf.message import Message
 from opentelemetry import metrics, propagate, trace
 
-from gateway.api import bounds, status
+from gateway.api import bounds, failures, status
 from gateway.api.current import set_caller
 from gateway.api.peer import source_address
 from gateway.errors import Kind, Refused
 from gateway.identity.caller import Caller
+from gateway.store.failures import DatabaseUnavailable, WriteConflict
 from jitgate.v1.annotations_pb2 import Permission
 
 _log = structlog.get_logger("jitgate.api")
@@ -115,7 +116,8 @@ class Guard(grpc.aio.ServerInterceptor):
             try:
                 set_caller(await self._admit(method, context, peer))
                 yield
-            except Refused as refused:
+            except (Refused, DatabaseUnavailable, WriteConflict) as stopped:
+                refused = failures.refusal_of(stopped)
                 code, message, trailers = status.of(refused)
                 reason = refused.reason
                 await context.abort(code, message, trailers)

@@ -32,7 +32,7 @@ class Attempts:
         now = self._clock()
         async with self._database.transaction() as tx:
             rules = _user_rules(user_id, source)
-            known = await sign_ins.failures(tx.connection, rules)
+            known = await sign_ins.lock_failures(tx.connection, rules)
             since = now - backoff.ACCUSTOMED_FOR
             accustomed = await sign_ins.is_accustomed(tx.connection, user_id, source, since)
             asked = {key: rule for key, rule in rules.items() if not (accustomed and rule is backoff.USER)}
@@ -53,7 +53,7 @@ class Attempts:
         async with self._database.transaction() as tx:
             key = backoff.source_key(source)
             rules = {**(_user_rules(user_id, source) if user_id else {}), key: backoff.SOURCE}
-            known = await sign_ins.failures(tx.connection, rules)
+            known = await sign_ins.lock_failures(tx.connection, rules)
             known[key] = backoff.SOURCE.after_failure(known.get(key), now)
             await sign_ins.set_failures(tx.connection, key, known[key])
             await sign_ins.forget_failures_before(tx.connection, now - backoff.FORGET_AFTER)

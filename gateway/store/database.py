@@ -6,10 +6,20 @@ from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Dialect, event
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy import URL, BigInteger, Connection, Dialect, event, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncTransaction, create_async_engine
 from sqlalchemy.types import TypeDecorator
 
+from gateway.store import postgresql
+from gateway.store.failures import DatabaseUnavailable, OutcomeUnknown, meaning_of
+
+_DRIVERS = {
+    "sqlite": "sqlite+aiosqlite",
+    "postgresql": "postgresql+asyncpg",
+    "postgres": "postgresql+asyncpg",
+}
+DEFAULT_CONNECTIONS = 10
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WRITE = "jitgate_write"
 _TRANSACTION = "jitgate_transaction"
@@ -55,18 +65,29 @@ class Transaction:
             action()
 
 
-class Database:
-    """`url` is a SQLAlchemy URL, for example `sqlite+aiosqlite:////var/lib/jitgate/jitgate.db`."""
+class BadDatabaseUrl(ValueError):
+    """Not the address of a database that the gateway can use. The text holds no password."""
 
-    def __init__(self, url: str) -> None:
-        # Parameters hold hashes of passwords and tokens, which an error must not carry into the log.
-        self.engine = create_async_engine(url, hide_parameters=True)
-        self.is_sqlite = self.engine.dialect.name == "sqlite"
+
+class Database:
+    """`url`: `sqlite:////var/lib/jitgate/jitgate.db`, `postgresql://jitgate:PASSWORD@HOST/jitgate`.
+
+    At most `connections` at once (PostgreSQL; SQLite has its own rules). A `patient` one, for migrations and
+    copies, waits for statements as long as they take. Raises BadDatabaseUrl.
+    """
+
+    def __init__(self, url: str, *, connections: int = DEFAULT_CONNECTIONS, patient: bool = False) -> None:
+        self.url = parse_url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
         # SQLite has one writer at a time: queueing here is fair, its own busy handler is not.
         self._writer = asyncio.Lock() if self.is_sqlite else None
         if self.is_sqlite:
+            # Parameters hold hashes of passwords and tokens, which an error must not carry into the log.
+            self.engine = create_async_engine(self.url, hide_parameters=True)
             event.listen(self.engine.sync_engine, "connect", _configure_sqlite)
             event.listen(self.engine.sync_engine, "begin", _begin_sqlite)
+        else:
+            self.engine = postgresql.engine_for(self.url, connections=connections, patient=patient)
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
@@ -74,27 +95,78 @@ class Database:
 
         On SQLite it holds the write lock from its first statement (BEGIN IMMEDIATE), elsewhere rows are locked
         with FOR UPDATE by the repositories. Call nothing outside the database within it.
+        Raises DatabaseUnavailable, OutcomeUnknown, WriteConflict.
         """
-        async with self._writer or contextlib.nullcontext(), self.engine.connect() as connection:
+        async with self._writer or contextlib.nullcontext(), self._connected() as connection:
             await connection.execution_options(**{_WRITE: True})
             transaction = Transaction(connection)
-            async with connection.begin():
-                info = connection.info
-                info[_TRANSACTION] = transaction
-                try:
-                    yield transaction
-                finally:
-                    del info[_TRANSACTION]  # it belongs to the pooled connection, which outlives us
+            begun = await connection.begin()
+            info = connection.info
+            info[_TRANSACTION] = transaction
+            try:
+                yield transaction
+            except BaseException:
+                await begun.rollback()
+                raise
+            else:
+                await _commit(begun)
+            finally:
+                del info[_TRANSACTION]  # it belongs to the pooled connection, which outlives us
         transaction.committed()
 
     @contextlib.asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """A consistent view for reading."""
-        async with self.engine.connect() as connection, connection.begin():
+        """A consistent view for reading: everything as it was at the first statement.
+
+        Raises DatabaseUnavailable.
+        """
+        async with self._connected() as connection:
+            if not self.is_sqlite:
+                await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            async with connection.begin():
+                yield connection
+
+    @contextlib.asynccontextmanager
+    async def _connected(self) -> AsyncIterator[AsyncConnection]:
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                connection = await stack.enter_async_context(self.engine.connect())
+            except Exception as error:
+                if (
+                    self.is_sqlite
+                    or isinstance(error, DatabaseUnavailable)
+                    or (meaning := meaning_of(error)) is None
+                ):
+                    raise
+                raise meaning from error
             yield connection
 
     async def close(self) -> None:
         await self.engine.dispose()
+
+
+def parse_url(text: str) -> URL:
+    """The address with the driver that the gateway uses. Raises BadDatabaseUrl."""
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        raise BadDatabaseUrl(
+            "the database URL cannot be read: write postgresql://USER@HOST/NAME or sqlite:////PATH "
+            "(in a password, write %40 for @, %2F for / and %3A for :)"
+        ) from None
+    driver = _DRIVERS.get(url.drivername, url.drivername)
+    if driver not in _DRIVERS.values():
+        raise BadDatabaseUrl(
+            f"{url.drivername} is no database that the gateway can use: it is postgresql or sqlite"
+        )
+    return url.set(drivername=driver)
+
+
+async def _commit(begun: AsyncTransaction) -> None:
+    try:
+        await begun.commit()
+    except DatabaseUnavailable as error:
+        raise OutcomeUnknown from error
 
 
 def _configure_sqlite(dbapi_connection: Any, _record: object) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Row, and_, delete, insert, literal, null, select, true, union_all, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.identity.model import LOCAL_ISSUER, RoleGrant, User
+from gateway.identity.model import LOCAL_ISSUER, RoleGrant, User, is_user_id
 from gateway.store import roles, tables
 
 _users = tables.users
@@ -19,6 +19,8 @@ async def get(
     connection: AsyncConnection, user_id: str, now: datetime, *, for_update: bool = False
 ) -> User | None:
     """The user, removed ones included. None: the id was never used."""
+    if not is_user_id(user_id):
+        return None  # whatever was typed: not every database can even ask for it
     query = select(_users).where(_users.c.id == user_id)
     row = (await connection.execute(query.with_for_update() if for_update else query)).one_or_none()
     if row is None:

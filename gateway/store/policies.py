@@ -3,11 +3,12 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, func, insert, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Row, Select, and_, insert, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.access.model import PolicyKey, StoredPolicy
-from gateway.store import tables
+from gateway.identity.model import EVERYWHERE
+from gateway.store import tables, turns
 from policy.model import PolicyKind
 
 _heads = tables.policies
@@ -16,9 +17,12 @@ _versions = tables.policy_versions
 
 async def lock_scope(connection: AsyncConnection, account: str, region: str) -> None:
     """One change at a time in a scope: overlap and limits are about policies that are not there yet."""
-    if connection.dialect.name == "postgresql":  # SQLite has one writer anyway
-        key = func.hashtextextended(f"policies {account} {region}", 0)
-        await connection.execute(select(func.pg_advisory_xact_lock(key)))
+    await turns.take(connection, _turn(account, region))
+
+
+async def hold_scope(connection: AsyncConnection, account: str, region: str) -> None:
+    """Makes whoever changes what decides in that scope wait for this transaction."""
+    await turns.share(connection, _turn(account, region), _turn(EVERYWHERE, EVERYWHERE))
 
 
 async def lock_head(connection: AsyncConnection, key: PolicyKey) -> tuple[int, bool]:
@@ -111,6 +115,10 @@ async def versions(
     if below is not None:
         query = query.where(_versions.c.version < below)
     return [_from_row(row) for row in await connection.execute(query)]
+
+
+def _turn(account: str, region: str) -> str:
+    return f"policies {account} {region}"
 
 
 def _decides_in(account: str, region: str) -> ColumnElement[bool]:

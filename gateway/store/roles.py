@@ -56,7 +56,8 @@ async def remove_of_user(connection: AsyncConnection, user_id: str) -> None:
 
 async def lock_administrators(connection: AsyncConnection) -> None:
     """Makes whoever else takes an administrator away wait for this transaction. Call it before the change."""
-    await connection.execute(select(_grants.c.holder_id).where(_administers()).with_for_update())
+    query = select(_grants.c.holder_id).where(_administers()).order_by(_grants.c.holder_type, _grants.c.holder_id)
+    await connection.execute(query.with_for_update())
 
 
 async def administrators(connection: AsyncConnection, *, even_locked: bool = False) -> frozenset[str]:

@@ -7,7 +7,8 @@ from datetime import datetime
 from sqlalchemy import and_, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.store import tables
+from gateway.identity.model import is_user_id
+from gateway.store import tables, turns
 from gateway.store.upsert import put
 
 _passwords = tables.passwords
@@ -34,6 +35,8 @@ class Failures:
 
 
 async def password(connection: AsyncConnection, user_id: str) -> Password | None:
+    if not is_user_id(user_id):
+        return None  # whatever was typed: not every database can even ask for it
     row = (await connection.execute(select(_passwords).where(_passwords.c.user_id == user_id))).one_or_none()
     return None if row is None else Password(row.hash, row.must_change)
 
@@ -50,10 +53,15 @@ async def remove_user(connection: AsyncConnection, user_id: str) -> None:
 
 
 async def failures(connection: AsyncConnection, keys: Collection[str]) -> dict[str, Failures]:
-    """What is known under each of `keys`, locked where the transaction writes."""
-    query = select(_failures).where(_failures.c.key.in_(keys)).with_for_update()
-    rows = await connection.execute(query)
+    """What is known under each of `keys`."""
+    rows = await connection.execute(select(_failures).where(_failures.c.key.in_(keys)))
     return {row.key: Failures(row.failures, row.last_at, row.blocked_until) for row in rows}
+
+
+async def lock_failures(connection: AsyncConnection, keys: Collection[str]) -> dict[str, Failures]:
+    """As `failures`, and nobody else counts under these keys, known or not, before the transaction ends."""
+    await turns.take(connection, *(f"failures {key}" for key in keys))
+    return await failures(connection, keys)
 
 
 async def set_failures(connection: AsyncConnection, key: str, new: Failures) -> None:
@@ -62,6 +70,7 @@ async def set_failures(connection: AsyncConnection, key: str, new: Failures) -> 
 
 
 async def forget_failures(connection: AsyncConnection, keys: Collection[str]) -> None:
+    await turns.take(connection, *(f"failures {key}" for key in keys))
     await connection.execute(delete(_failures).where(_failures.c.key.in_(keys)))
 
 
@@ -71,6 +80,8 @@ async def forget_failures_before(connection: AsyncConnection, at: datetime) -> N
 
 async def is_accustomed(connection: AsyncConnection, user_id: str, source: str, since: datetime) -> bool:
     """Whether the user has signed in from there after `since`."""
+    if not is_user_id(user_id):
+        return False
     query = select(_sources.c.user_id).where(
         _sources.c.user_id == user_id, _sources.c.source == source, _sources.c.last_at > since
     )
@@ -88,6 +99,7 @@ async def signed_in_from(
 
 async def add_code(connection: AsyncConnection, code_hash: str, expires_at: datetime) -> None:
     """A new administrator code. Older ones stop working."""
+    await turns.take(connection, "administrator codes")
     await connection.execute(delete(_codes))
     await connection.execute(insert(_codes).values(hash=code_hash, expires_at=expires_at))
 

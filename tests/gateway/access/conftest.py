@@ -8,9 +8,9 @@ from tests.gateway.access.world import AUTO, World, manual
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
+async def world(tmp_path: Path, database_url: str) -> AsyncIterator[World]:
     """People, nodes and no policy at all."""
-    built = World(tmp_path)
+    built = World(tmp_path, database_url)
     await built.build()
     yield built
     await built.database.close()

@@ -1,4 +1,4 @@
-"""A small organization on a real SQLite file, and everybody's hands in it."""
+"""A small organization on a real database, and everybody's hands in it."""
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -56,7 +56,7 @@ def manual(
 
 
 class Hands:
-    """One gateway process on a database file: the use cases, wired as the server wires them."""
+    """One gateway process on a database: the use cases, wired as the server wires them."""
 
     def __init__(self, url: str, clock: "SetClock") -> None:
         self.database = Database(url)
@@ -101,15 +101,18 @@ class SetClock:
 
 
 class World(Hands):
-    def __init__(self, folder: Path) -> None:
-        self.url = f"sqlite+aiosqlite:///{folder}/jitgate.db"
+    def __init__(self, folder: Path, url: str = "") -> None:
+        """`url` leads to a migrated database; without one, a SQLite file in `folder` is made."""
+        self.url = url or f"sqlite:///{folder}/jitgate.db"
+        self._is_migrated = bool(url)
         self.clock = SetClock()
         super().__init__(self.url, self.clock)
 
     async def build(self) -> None:
         """alice and bob ask; sam and sue are sre, olga and pete are level two; ada audits, root administers."""
-        async with self.database.transaction() as tx:
-            await tx.connection.run_sync(tables.metadata.create_all)
+        if not self._is_migrated:
+            async with self.database.transaction() as tx:
+                await tx.connection.run_sync(tables.metadata.create_all)
         await self.person("alice", grants=[Role.USER])
         await self.person("bob", grants=[Role.USER])
         await self.person("sam", groups=["sre"])

@@ -1,5 +1,3 @@
-import asyncio
-import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -11,6 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
+from sqlalchemy import select
 
 from gateway.identity.administrator_codes import new_administrator_code
 from gateway.identity.authenticate import Authenticator
@@ -27,11 +26,10 @@ from gateway.identity.session_preferences import SessionPreferences
 from gateway.identity.sign_in import CodeProof, PasswordProof, SignIn
 from gateway.identity.signed_in import Certifier, SignedIn
 from gateway.identity.targets import Targets
-from gateway.store import events
+from gateway.store import events, tables
 from gateway.store.changes import Changes
 from gateway.store.database import Database, Transaction
 from gateway.store.events import Event
-from gateway.store.migrate import migrate
 
 HOME = "192.0.2.10"
 PASSWORD = "correct horse battery"
@@ -148,9 +146,14 @@ class House:
             found = await events.page(connection, [(EVERYWHERE, EVERYWHERE)], events.Filter(prefix), 1000)
         return [event for _, event in reversed(found)]
 
-    def files(self) -> list[Path]:
-        """The database's files, as they are on disk."""
-        return list(Path(self.database.engine.url.database or "").parent.iterdir())
+    async def stored(self) -> bytes:
+        """Everything that the database holds: its files as they are on disk, or its rows."""
+        if self.database.is_sqlite:
+            file = Path(self.database.url.database or "")
+            return b"".join(part.read_bytes() for part in file.parent.glob(f"{file.name}*"))
+        async with self.database.read() as connection:
+            rows = [list(await connection.execute(select(table))) for table in tables.metadata.sorted_tables]
+        return repr(rows).encode()
 
     def close(self) -> None:
         self.passwords.close()
@@ -174,25 +177,9 @@ def time() -> Time:
     return Time()
 
 
-@pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database file as the migrations leave it, to copy from."""
-    file = tmp_path_factory.mktemp("migrated") / "jitgate.db"
-
-    async def make() -> None:
-        database = Database(f"sqlite+aiosqlite:///{file}")
-        await migrate(database)
-        await database.close()
-
-    asyncio.run(make())
-    return file
-
-
 @pytest.fixture
-async def house(migrated: Path, tmp_path: Path, time: Time) -> AsyncIterator[House]:
-    file = tmp_path / "jitgate.db"
-    shutil.copy(migrated, file)
-    database = Database(f"sqlite+aiosqlite:///{file}")
+async def house(database_url: str, tmp_path: Path, time: Time) -> AsyncIterator[House]:
+    database = Database(database_url)
     authority = CertificateAuthority.load_or_create(tmp_path / "keys" / "client-ca.pem", "clients", time)
     built = House(database, authority, time)
     yield built

@@ -56,7 +56,7 @@ async def test_no_secret_is_in_a_log_an_event_a_repr_or_the_database(
         stored.hash,
     ]
     told = repr([proof, change, signed_in, alice, stored, refusals, await house.events(), house.sign_in])
-    on_disk = b"".join(file.read_bytes() for file in house.files() if file.name.startswith("jitgate.db"))
+    on_disk = await house.stored()
     logging.getLogger("test").info("this is seen")
     written = logged.readouterr()
     assert "this is seen" in written.err

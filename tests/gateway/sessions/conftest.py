@@ -180,8 +180,8 @@ class Rig:
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    built = World(tmp_path)
+async def world(tmp_path: Path, database_url: str) -> AsyncIterator[World]:
+    built = World(tmp_path, database_url)
     await built.build()
     await built.put(PolicyKind.AUTO, AUTO)
     await built.put(PolicyKind.MANUAL, manual())
