@@ -92,6 +92,7 @@ class Relay:
         self._escape = terminal.Escape()
         self._screen = terminal.Screen()
         self._told_end = False
+        self._interest: dict[int, int] = {}
 
     def run(self) -> int:
         """Until the session ends; the exit code. Raises CallFailed when the call broke, Left when left early."""
@@ -123,7 +124,8 @@ class Relay:
             if self._exit is not None and not self._output.is_waiting and not self._errors.is_waiting:
                 return self._exit_code(self._exit)
             ready = self._poll()
-            self._take_signals()  # before input: what was typed after a resize shall meet the new size
+            if STDIN in ready or self._signals.fileno() in ready:
+                self._take_signals()  # before input: what was typed after a resize shall meet the new size
             if STDIN in ready:
                 self._read_input()
             if self._channel.fileno() in ready:
@@ -131,19 +133,24 @@ class Relay:
                 self._take_frames()
 
     def _poll(self) -> set[int]:
-        poll = select.poll()
-        poll.register(self._signals.fileno(), select.POLLIN)
+        """Waits until one of the descriptors that matter now can go on; those that can."""
+        interest = {self._signals.fileno(): select.POLLIN}
         buffered = False
         if self._exit is None:
             writes = select.POLLOUT if self._channel.wants_to_write else 0
-            poll.register(self._channel.fileno(), select.POLLIN | writes)
+            interest[self._channel.fileno()] = select.POLLIN | writes
             buffered = self._channel.has_buffered()
             if self._stdin_open and self._session.takes_input:
-                poll.register(STDIN, select.POLLIN)
-        for output in {self._output, self._errors}:
+                interest[STDIN] = select.POLLIN
+        for output in (self._output, self._errors):
             if output.is_waiting:
-                poll.register(output.descriptor, select.POLLOUT)
-        ready = {descriptor for descriptor, _ in poll.poll(0 if buffered else None)}
+                interest[output.descriptor] = select.POLLOUT
+        if interest != self._interest:
+            self._interest = interest
+            self._poller = select.poll()
+            for descriptor, events in interest.items():
+                self._poller.register(descriptor, events)
+        ready = {descriptor for descriptor, _ in self._poller.poll(0 if buffered else None)}
         return ready | {self._channel.fileno()} if buffered else ready
 
     def _write(self) -> None:

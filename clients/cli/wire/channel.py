@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 10.0
 CALL_SECONDS = 60.0
+ONE_KEY = 256  # bytes: a turn that began with fewer is an echo rather than a stream
 READ_AT_ONCE = 1 << 20  # bytes that one turn takes from the socket before it looks at anything else
 DEAD_AFTER_SECONDS = 30  # without a sign of life the connection is over
 
@@ -112,9 +113,14 @@ class Channel:
         size, refused = 0, False
         with memoryview(self._buffer) as view:
             try:
-                while size < READ_AT_ONCE and (count := self._socket.recv_into(view[size:])):
+                closed = ""
+                while size < READ_AT_ONCE:
+                    count = self._socket.recv_into(view[size:])
                     size += count
-                closed = "the gateway closed the connection" if size < READ_AT_ONCE else ""
+                    if not count:
+                        closed = "the gateway closed the connection"
+                    if size < ONE_KEY:
+                        break  # trying for more would mostly find nothing; the next turn finds it as soon
             except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
                 closed = ""
             except OSError as error:
