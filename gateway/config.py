@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_serializer,
+    field_validator,
+)
 
 from gateway.identity.oidc.settings import IdentityProvider, ProviderName, check_together
 
@@ -52,11 +60,18 @@ class Configuration(_Section):
     """Everything an operator can set. Times are in the unit that the key names."""
 
     data_dir: Path = Path("/var/lib/jitgate")
+    keys_dir: Path | None = None  # <data_dir>/keys; several gateways on one database need the same keys
     database_url: str | None = None  # sqlite in data_dir
+    database_connections: int = Field(
+        default=DEFAULT_CONNECTIONS, ge=2, le=500
+    )  # PostgreSQL; and one for wake-ups
     listen: Address = "127.0.0.1:7443"
     sign_in_listen: Address = "127.0.0.1:7444"
+    agent_listen: Address = "127.0.0.1:7445"
     # What clients are told to connect to; listen, unless a proxy or a name stands before it.
     public_address: Address | None = None
+    # What nodes are told when they register; agent_listen, unless a proxy or a name stands before it.
+    agent_public_address: Address | None = None
     tls: Tls = Tls()
     recordings: Recordings = Recordings()
     telemetry: Telemetry = Telemetry()
@@ -68,6 +83,17 @@ class Configuration(_Section):
     retention_days: int = Field(default=365, ge=365, le=36500)  # the floor is a year (R28)
     shutdown_grace_seconds: int = Field(default=10, ge=0, le=600)
 
+    @field_validator("database_url")
+    @classmethod
+    def _usable(cls, url: str | None) -> str | None:
+        if url is not None:
+            parse_url(url)
+        return url
+
+    @field_serializer("database_url")
+    def _without_password(self, url: str | None) -> str | None:
+        return None if url is None else parse_url(url).render_as_string(hide_password=True)
+
     @field_validator("identity_providers")
     @classmethod
     def _apart(cls, providers: dict[str, IdentityProvider]) -> dict[str, IdentityProvider]:
@@ -77,6 +103,10 @@ class Configuration(_Section):
     @property
     def database(self) -> str:
         return self.database_url or f"sqlite+aiosqlite:///{(self.data_dir / 'jitgate.db').absolute()}"
+
+    @property
+    def keys_directory(self) -> Path:
+        return self.keys_dir or self.data_dir / "keys"
 
     @property
     def recordings_directory(self) -> Path:

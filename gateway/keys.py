@@ -1,12 +1,16 @@
 """Every key that the gateway holds, in one folder: made at the first start, inventoried in docs/operator.md."""
 
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.api.server import TlsMaterial
 from gateway.config import BadConfiguration, Tls
 from gateway.identity.authority import CertificateAuthority
-from gateway.identity.client_certificates import ClientCertificates
+from gateway.identity.client_certificates import NODES, ClientCertificates
 from gateway.identity.ports import Clock
 from gateway.identity.server_certificate import ServerCertificate
 from gateway.identity.ssh_ca import SshUserCa
@@ -22,13 +26,21 @@ class Keys:
     tls_files: Tls
     client_ca: CertificateAuthority
     clients: ClientCertificates
+    agent_ca: CertificateAuthority
+    agents: ClientCertificates
     ssh_user_ca: SshUserCa
     recordings: LocalKeyFile
     manifests: LocalSigner
 
     def tls_material(self) -> TlsMaterial:
-        """What a listener shows now. Raises OSError when the operator's files are gone."""
-        client_ca = self.client_ca.certificate_pem()
+        """What a listener for people shows now. Raises OSError when the operator's files are gone."""
+        return self._tls_material(self.client_ca.certificate_pem())
+
+    def agent_tls_material(self) -> TlsMaterial:
+        """The same for the listener that trusts nodes' agents, and nobody else."""
+        return self._tls_material(self.agent_ca.certificate_pem())
+
+    def _tls_material(self, client_ca: bytes) -> TlsMaterial:
         if self.tls is not None:
             shown = self.tls.current()
             return TlsMaterial(shown.certificate_chain, shown.private_key, client_ca)
@@ -40,25 +52,51 @@ class Keys:
 def load(folder: Path, tls: Tls, clock: Clock) -> Keys:
     """The keys in `folder`, those that are missing made new. Beside them lies `tls-ca.pem`, for clients to trust.
 
-    Raises KeyFileUnusable, KeyRefused, BadConfiguration.
+    Gateways that share the folder and start together get the same keys. A folder that holds all of them may be
+    read-only. Raises KeyFileUnusable, KeyRefused, BadConfiguration, OSError.
     """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _one_at_a_time(folder):
+        return _load(folder, tls, clock)
+
+
+def _load(folder: Path, tls: Tls, clock: Clock) -> Keys:
     if (tls.certificate is None) != (tls.key is None):
         raise BadConfiguration("tls: certificate and key belong together; set both or none")
     client_ca = CertificateAuthority.load_or_create(folder / "client-ca.key", "Jitgate client CA", clock)
+    agent_ca = CertificateAuthority.load_or_create(folder / "agent-ca.key", "Jitgate agent CA", clock)
     own = None
     if tls.certificate is None:
         authority = CertificateAuthority.load_or_create(folder / "tls-ca.key", "Jitgate TLS CA", clock)
-        (folder / "tls-ca.pem").write_bytes(authority.certificate_pem())
+        _show(folder / "tls-ca.pem", authority.certificate_pem())
         own = ServerCertificate(authority, tls.names, clock)
     return Keys(
         tls=own,
         tls_files=tls,
         client_ca=client_ca,
         clients=ClientCertificates(client_ca, clock),
+        agent_ca=agent_ca,
+        agents=ClientCertificates(agent_ca, clock, NODES),
         ssh_user_ca=SshUserCa.load_or_create(folder, clock),
         recordings=_recording_key(folder / "recordings.key"),
         manifests=_manifest_key(folder / "manifests.key"),
     )
+
+
+@contextlib.contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with contextlib.suppress(OSError):  # some network file systems lock no folders
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _show(file: Path, content: bytes) -> None:
+    if not file.exists() or file.read_bytes() != content:
+        file.write_bytes(content)
 
 
 def _recording_key(file: Path) -> LocalKeyFile:

@@ -25,7 +25,7 @@ class Authenticator:
         """
         peer = self._certificates.identify(peer_pem)
         async with self._database.read() as connection:
-            known = await directory.identity(connection, peer.user_id, self._clock())
+            known = await directory.identity(connection, peer.name, self._clock())
         if known is None:
             raise Refused(
                 Kind.UNAUTHENTICATED,

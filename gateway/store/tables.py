@@ -168,6 +168,8 @@ nodes = Table(
     Column("locked_by", String(64)),
     Column("lock_reason", String(256)),
     Column("revision", Integer, nullable=False),
+    # The gateway process that the node's agent is connected to.
+    Column("attached_to", String(64)),
     Index(
         "uq_nodes_live_name",
         "account",
@@ -177,6 +179,37 @@ nodes = Table(
         sqlite_where=text("removed_at IS NULL"),
         postgresql_where=text("removed_at IS NULL"),
     ),
+)
+
+# How nodes join by themselves (R33). Only the hash of a code is kept.
+activations = Table(
+    "activations",
+    metadata,
+    Column("id", String(16), primary_key=True),
+    Column("account", String(64), nullable=False),
+    Column("region", String(64), nullable=False),
+    Column("code_hash", String(64), nullable=False),
+    Column("default_name", String(128), nullable=False),
+    Column("tags", JSON, nullable=False, default=dict),
+    Column("login", String(32), nullable=False),
+    Column("registration_limit", Integer, nullable=False),
+    Column("registrations", Integer, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("created_by", String(64), nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Index(None, "account", "region", "created_at"),
+)
+
+# A node that registered itself is bound to one key, and a key to one node, for good.
+agents = Table(
+    "agents",
+    metadata,
+    Column("node_id", ForeignKey("nodes.id"), primary_key=True),
+    Column("key_hash", String(64), nullable=False),  # SHA-256 of the agent key's SubjectPublicKeyInfo, hex
+    Column("activation_id", String(16), nullable=False),
+    Column("registered_at", UtcDateTime, nullable=False),
+    Column("certified_until", UtcDateTime, nullable=False),
+    UniqueConstraint("key_hash"),
 )
 
 # The newest version of each policy. The deny policy has account and region *. Versions go on after a deletion,

@@ -76,14 +76,17 @@ class Node(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     LAST_SEEN_AT_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    CONNECTED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """"mi-" (or "i-") and 17 hex digits."""
     name: _builtins.str
     connector: _builtins.str
-    """"ssh"."""
+    """"ssh", or "agent": the node dials the gateway; of ssh only the login counts then."""
     locked: _builtins.bool
     lock_reason: _builtins.str
     revision: _builtins.int
+    connected: _builtins.bool
+    """With connector "agent": whether the agent is connected now."""
     @_builtins.property
     def scope(self) -> _common_pb2.Scope: ...
     @_builtins.property
@@ -92,7 +95,9 @@ class Node(_message.Message):
     def ssh(self) -> Global___SshEndpoint: ...
     @_builtins.property
     def properties(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """What the node said of itself when it was last reached: "platform", "ssh_version". Never policy input."""
+        """What the node said of itself when it was last reached: "platform", "ssh_version", "agent_version". Never policy
+        input.
+        """
 
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp: ...
@@ -113,10 +118,11 @@ class Node(_message.Message):
         created_at: _timestamp_pb2.Timestamp | None = ...,
         last_seen_at: _timestamp_pb2.Timestamp | None = ...,
         revision: _builtins.int = ...,
+        connected: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "last_seen_at", b"last_seen_at", "scope", b"scope", "ssh", b"ssh"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["connector", b"connector", "created_at", b"created_at", "id", b"id", "last_seen_at", b"last_seen_at", "lock_reason", b"lock_reason", "locked", b"locked", "name", b"name", "properties", b"properties", "revision", b"revision", "scope", b"scope", "ssh", b"ssh", "tags", b"tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connected", b"connected", "connector", b"connector", "created_at", b"created_at", "id", b"id", "last_seen_at", b"last_seen_at", "lock_reason", b"lock_reason", "locked", b"locked", "name", b"name", "properties", b"properties", "revision", b"revision", "scope", b"scope", "ssh", b"ssh", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -170,7 +170,7 @@ class TestClientCertificates:
         assert issued.expires_at == time() + timedelta(hours=12)
         peer = certificates.identify(first_certificate(issued.chain))
         spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        assert (peer.user_id, peer.key_hash) == ("alice@example.com", hashlib.sha256(spki).hexdigest())
+        assert (peer.name, peer.key_hash) == ("alice@example.com", hashlib.sha256(spki).hexdigest())
         assert peer.expires_at == issued.expires_at
 
     def test_it_is_for_clients_and_signs_nothing(self, certificates: ClientCertificates) -> None:

@@ -7,7 +7,12 @@ from gateway.identity.permissions import PERMISSIONS, allows
 from jitgate.v1 import annotations_pb2 as declared
 from jitgate.v1.annotations_pb2 import Permission
 
-ALL = [value for value in Permission.values() if value > declared.PERMISSION_SIGNED_IN]
+# A node's agent is proven by its certificate; people hold that permission by no role.
+ALL = [
+    value
+    for value in Permission.values()
+    if value > declared.PERMISSION_SIGNED_IN and value != declared.PERMISSION_AGENT
+]
 WRITING = {
     declared.PERMISSION_REQUEST_ACCESS,
     declared.PERMISSION_DECIDE_ACCESS,
