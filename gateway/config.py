@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from gateway.identity.oidc.settings import IdentityProvider, ProviderName, check_together
+from gateway.store.database import DEFAULT_CONNECTIONS, parse_url
 
 _ENVIRONMENT_PREFIX = "JITGATE_"
 _MAX_FILE_BYTES = 1 << 20

@@ -24,7 +24,7 @@ _CACHED = 4096
 
 @dataclass(frozen=True, slots=True)
 class Bearers:
-    """A kind of clients: how certificates name them, for how long at most, and what those read whose does not hold."""
+    """A kind of clients: how certificates name them and how long they hold, and what is said when one does not."""
 
     noun: str
     identity: re.Pattern[str]  # of the URI; its group is the name
@@ -72,7 +72,7 @@ class Peer:
 
 
 class ClientCertificates:
-    """Issues the client certificates of one kind of bearers, which have an authority of their own, and reads them."""
+    """Issues and reads the client certificates of one kind of bearers, who have an authority of their own."""
 
     def __init__(self, authority: CertificateAuthority, clock: Clock, bearers: Bearers = PEOPLE) -> None:
         self._authority = authority
