@@ -86,7 +86,7 @@ async def forget_before(connection: AsyncConnection, now: datetime) -> None:
     await connection.execute(delete(_flows).where(_flows.c.expires_at <= now))
 
 
-async def count(connection: AsyncConnection, source: str = "") -> int:
+async def count(connection: AsyncConnection, now: datetime, source: str = "") -> int:
     """How many are under way, from one source or from all."""
-    query = select(func.count()).select_from(_flows)
+    query = select(func.count()).select_from(_flows).where(_flows.c.expires_at > now)
     return await connection.scalar(query.where(_flows.c.source == source) if source else query) or 0

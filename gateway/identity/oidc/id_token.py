@@ -34,6 +34,12 @@ class Expected:
     skew: timedelta
 
 
+class _Registry(JWSRegistry):
+    # Providers may put a certificate chain into the header; nobody reads it.
+    max_header_length = 16 * 1024
+    max_payload_length = _MAXIMUM_CHARACTERS
+
+
 async def verify(token: str, keys: SigningKeys, algorithms: Collection[str]) -> tuple[dict[str, Any], str]:
     """The claims and the algorithm of a token that is signed with one of the provider's keys.
 
@@ -42,7 +48,7 @@ async def verify(token: str, keys: SigningKeys, algorithms: Collection[str]) -> 
     if not 0 < len(token) <= _MAXIMUM_CHARACTERS or not token.isascii():
         raise ProofRefused("the ID token is too long")
     try:
-        header = jws.extract_compact(token.encode("ascii")).headers()
+        header = jws.extract_compact(token.encode("ascii"), registry=_Registry()).headers()
     except (JoseError, ValueError, RecursionError):
         raise ProofRefused("the ID token can't be read") from None
     algorithm, key_id = header.get("alg"), header.get("kid")
@@ -54,7 +60,7 @@ async def verify(token: str, keys: SigningKeys, algorithms: Collection[str]) -> 
 
 
 def _claims(token: str, key: Key, algorithm: str) -> dict[str, Any]:
-    registry = JWSRegistry(algorithms=[algorithm], strict_check_header=False)
+    registry = _Registry(algorithms=[algorithm], strict_check_header=False)
     try:
         with warnings.catch_warnings(action="ignore"):  # the library would rather have Ed25519 than EdDSA
             payload = jws.deserialize_compact(token.encode("ascii"), key, registry=registry).payload

@@ -188,7 +188,7 @@ class OidcSignIn:
         self._certifier.key_of(certificate_request)
         await self._attempts.admit_source(source_address)
         async with self._database.read() as connection:
-            await _check_room(connection, backoff.source_of(source_address))
+            await _check_room(connection, backoff.source_of(source_address), self._clock())
 
     async def _add(
         self,
@@ -216,7 +216,7 @@ class OidcSignIn:
         )
         async with self._database.transaction() as tx:
             await sign_in_flows.forget_before(tx.connection, now)
-            await _check_room(tx.connection, flow.source)
+            await _check_room(tx.connection, flow.source, now)
             await sign_in_flows.add(tx.connection, flow)
         return flow
 
@@ -299,9 +299,9 @@ class OidcSignIn:
             await events.append(tx.connection, event)
 
 
-async def _check_room(connection: AsyncConnection, source: str) -> None:
-    of_source = await sign_in_flows.count(connection, source)
-    if of_source >= MAXIMUM_OF_SOURCE or await sign_in_flows.count(connection) >= MAXIMUM:
+async def _check_room(connection: AsyncConnection, source: str, now: datetime) -> None:
+    of_source = await sign_in_flows.count(connection, now, source)
+    if of_source >= MAXIMUM_OF_SOURCE or await sign_in_flows.count(connection, now) >= MAXIMUM:
         raise Refused(
             Kind.RESOURCE_EXHAUSTED,
             "SIGN_IN_BUSY",

@@ -1,5 +1,6 @@
 """The public keys that a provider signs with (RFC 7517), fetched anew when they get old or one is missing."""
 
+import warnings
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
 from typing import Any
@@ -59,9 +60,11 @@ def _usable(document: dict[str, Any]) -> Iterable[Key]:
         if item.get("use", "sig") != "sig":
             continue
         try:
-            yield import_key({name: value for name, value in item.items() if name not in {"use", "key_ops"}})
+            with warnings.catch_warnings(action="ignore"):  # of short keys, which `_fits` refuses
+                key = import_key({name: value for name, value in item.items() if name not in {"use", "key_ops"}})
         except (JoseError, ValueError, TypeError):
             continue
+        yield key
 
 
 def _fits(key: Key, algorithm: str) -> bool:
