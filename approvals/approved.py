@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import datetime
 
-from approvals.commands import GiveBack, Reevaluate, Revoke, SessionStarted, SystemRevoke
+from approvals.commands import REEVALUATED, GiveBack, Reevaluate, Revoke, SessionStarted, SystemRevoke
 from approvals.model import AutoApproval, EndReason, Request, Status
 from approvals.outcomes import EventKind, Refusal, RefusalReason, Transition
 from approvals.pending import refuse_comment, refuse_others
@@ -51,8 +51,8 @@ def reevaluate(request: Request, command: Reevaluate, now: datetime) -> Transiti
     """Ends an auto-approved window that would not be auto-approved now; what people approved stays (R3)."""
     if not isinstance(request.plan, AutoApproval) or isinstance(command.plan, AutoApproval):
         return Transition(request)
-    note = f"The node's tags changed; {request.plan.policy.name} no longer approves it."
-    return end(request, Status.REVOKED, EndReason.TAGS_CHANGED, now, actor=command.actor, note=note)
+    note = f"{REEVALUATED[command.reason]}; {request.plan.policy.name} no longer approves it."
+    return end(request, Status.REVOKED, command.reason, now, actor=command.actor, note=note)
 
 
 def session_started(request: Request, command: SessionStarted, now: datetime) -> Transition | Refusal:

@@ -1,5 +1,6 @@
 """What can be asked of an access request; the life table's second column."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from approvals.model import Actor, EndReason, Plan
@@ -9,10 +10,16 @@ SYSTEM_REASONS = frozenset(
         EndReason.DISABLED,
         EndReason.USER_LOCKED,
         EndReason.USER_REMOVED,
+        EndReason.ROLE_REVOKED,
         EndReason.NODE_LOCKED,
         EndReason.NODE_REMOVED,
     }
 )
+REEVALUATED: Mapping[EndReason, str] = {
+    EndReason.TAGS_CHANGED: "The node's tags changed",
+    EndReason.REQUESTER_CHANGED: "The requester's groups or attributes changed",
+}
+"""Changes that the policies are asked again for, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +50,15 @@ class Deny:
 
 @dataclass(frozen=True, slots=True)
 class Withdraw:
-    """Take the own approvals of a pending request back; an administrator also others', by user id (R19)."""
+    """Take the own approvals of a pending request back (R19).
+
+    An administrator takes back whose approvals `approver_id` names, or, without one and having given none,
+    everybody's.
+    """
 
     actor: Actor
     approver_id: str | None = None
+    comment: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +86,8 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class SystemRevoke:
-    """Access is disabled, or the user or node is locked or gone. `actor` is who did that, if a person did.
+    """Access is disabled, the user or node is locked or gone, or the user may not ask any more. `actor` is who did
+    that, if a person did.
 
     A pending request ends as Failed, a window as Revoked. Raises ValueError for a reason outside
     `SYSTEM_REASONS`.
@@ -91,10 +104,18 @@ class SystemRevoke:
 
 @dataclass(frozen=True, slots=True)
 class Reevaluate:
-    """The node's tags changed; `plan` is what the policies decide now (R3), `actor` who changed them."""
+    """What policies look at has changed: `plan` is what they decide now (R3), `actor` who changed it.
+
+    `reason` says what it was. Raises ValueError for a reason outside `REEVALUATED`.
+    """
 
     plan: Plan
     actor: Actor | None = None
+    reason: EndReason = EndReason.TAGS_CHANGED
+
+    def __post_init__(self) -> None:
+        if self.reason not in REEVALUATED:
+            raise ValueError(f"{self.reason} is nothing that policies look at")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ are what people decided, Failed is what could not be decided, as when the openin
 from dataclasses import replace
 from datetime import datetime
 
-from approvals.commands import Approve, Cancel, Deny, Reevaluate, SystemRevoke, Withdraw
+from approvals.commands import REEVALUATED, Approve, Cancel, Deny, Reevaluate, SystemRevoke, Withdraw
 from approvals.eligibility import seat_of_decider
 from approvals.model import (
     FIRST_SESSION_WITHIN,
@@ -91,12 +91,29 @@ def deny(request: Request, plan: ApprovalPlan, level: int, command: Deny, now: d
 
 
 def withdraw(request: Request, command: Withdraw, now: datetime) -> Transition | Refusal:
-    """Takes all approvals of one person back (R19).
+    """Takes all approvals of one person back, or, for an administrator, those of everybody (R19).
 
     When one of them stands in a level that was complete, the request falls back to that level and what later
     levels gave lapses: it was given on the strength of the earlier level (R16). Taking back needs no fresh
-    membership, since it only takes away.
+    membership, since it only takes away. The request itself stays: that is denied, or its ground locked.
     """
+    actor, comment = command.actor, command.comment.strip()
+    if refusal := refuse_comment(comment):
+        return refusal
+    taken = _taken_back(request, command)
+    if isinstance(taken, Refusal):
+        return taken
+    level = min(a.level for a in taken)
+    kept = tuple(a for a in request.approvals if a.level <= level and a not in taken)
+    gone = {a.person.user_id: None for a in taken}
+    lapsed = [a.person.user_id for a in request.approvals if a not in kept and a.person.user_id not in gone]
+    request = replace(request, approvals=kept, updated_at=now)
+    told = {"approver": ", ".join(gone), "level": level + 1, "lapsed": lapsed, "note": comment}
+    return Transition(request, (event(request, EventKind.APPROVAL_WITHDRAWN, actor, told),))
+
+
+def _taken_back(request: Request, command: Withdraw) -> tuple[Approval, ...] | Refusal:
+    """The approvals that go: one at least."""
     actor = command.actor
     if command.approver_id is None or command.approver_id == actor.user_id:
         whose = actor.person
@@ -108,21 +125,22 @@ def withdraw(request: Request, command: Withdraw, now: datetime) -> Transition |
             f"{actor.user_id} can't take the approval of {command.approver_id} back.",
             "Ask that approver or an administrator.",
         )
-    given = [a.level for a in request.approvals if a.person.is_same(whose)]
-    if not given:
+    taken = tuple(a for a in request.approvals if a.person.is_same(whose))
+    if not taken and command.approver_id is None and actor.is_administrator:
+        taken = request.approvals
+    if taken:
+        return taken
+    if not request.approvals:
         return Refusal(
             RefusalReason.NOTHING_TO_WITHDRAW,
-            f"{whose.user_id} has given no approval to {request.id}.",
-            "Look at the request's approvals.",
+            f"Nobody has approved {request.id} so far.",
+            "An approver can deny it; to lock its requester or its node ends it too.",
         )
-    level = min(given)
-    kept = tuple(
-        a for a in request.approvals if a.level < level or (a.level == level and not a.person.is_same(whose))
+    return Refusal(
+        RefusalReason.NOTHING_TO_WITHDRAW,
+        f"{whose.user_id} has given no approval to {request.id}.",
+        "Look at the request's approvals.",
     )
-    lapsed = [a.person.user_id for a in request.approvals if a not in kept and not a.person.is_same(whose)]
-    request = replace(request, approvals=kept, updated_at=now)
-    told = {"approver": whose.user_id, "level": level + 1, "lapsed": lapsed}
-    return Transition(request, (event(request, EventKind.APPROVAL_WITHDRAWN, actor, told),))
 
 
 def cancel(request: Request, command: Cancel, now: datetime) -> Transition | Refusal:
@@ -142,7 +160,7 @@ def fail(request: Request, command: SystemRevoke, now: datetime) -> Transition:
 def reevaluate(request: Request, plan: ApprovalPlan, command: Reevaluate, now: datetime) -> Transition:
     """Goes on, by the pinned version, when the same policy still decides; else fails (R3).
 
-    A changed tag never approves: where an auto-approval would fit now, the requester asks again and has it.
+    A change never approves: where an auto-approval would fit now, the requester asks again and has it.
     """
     match command.plan:
         case ApprovalPlan(policy) if policy.name == plan.policy.name:
@@ -158,8 +176,8 @@ def reevaluate(request: Request, plan: ApprovalPlan, command: Reevaluate, now: d
                 details={"failure": dict(details)},
             )
         case _:
-            note = f"The node's tags changed; {plan.policy.name} no longer decides about it."
-            return end(request, Status.FAILED, EndReason.TAGS_CHANGED, now, actor=command.actor, note=note)
+            note = f"{REEVALUATED[command.reason]}; {plan.policy.name} no longer decides about it."
+            return end(request, Status.FAILED, command.reason, now, actor=command.actor, note=note)
 
 
 def refuse_comment(comment: str) -> Refusal | None:

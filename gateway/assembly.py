@@ -139,7 +139,7 @@ def assemble(settings: Configuration, keys: Keys, database: Database, clock: Clo
     certifier = Certifier(keys.clients, changes, clock)
     administration = AdministrationService(
         directory=Directory(database, passwords, ender, changes, clock),
-        grants=Grants(database, changes, clock),
+        grants=Grants(database, ender, changes, clock),
         locks=Locks(database, ender, changes, clock),
         targets=Targets(database, ender, changes, clock),
         preferences=SessionPreferences(database, changes, clock),

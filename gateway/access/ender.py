@@ -11,10 +11,13 @@ from gateway.access.plan import plan_of
 from gateway.access.principal import principal_of
 from gateway.access.transitions import Transitions
 from gateway.errors import Refused
+from gateway.identity.model import RoleGrant
+from gateway.identity.permissions import allows
 from gateway.identity.ports import Actor as Who
 from gateway.identity.ports import Clock
 from gateway.store import directory, events, nodes, requests
 from gateway.store.database import Transaction
+from jitgate.v1 import annotations_pb2 as declared
 from policy.model import NoPolicy, Resource
 
 
@@ -49,10 +52,38 @@ class Ender:
         await self._end(tx, affected, EndReason.DISABLED, actor, note)
 
     async def node_tags_changed(self, tx: Transaction, node_id: str) -> None:
-        await self._reevaluate(tx, await requests.lock_alive(tx.connection, node_id=node_id), None)
+        affected = await requests.lock_alive(tx.connection, node_id=node_id)
+        await self._reevaluate(tx, affected, EndReason.TAGS_CHANGED, None)
 
     async def groups_changed(self, tx: Transaction, user_id: str, actor: Who) -> None:
-        await self._reevaluate(tx, await requests.lock_alive(tx.connection, requester_id=user_id), actor)
+        """Groups bring roles as well as decisions: first what may no longer be asked for ends."""
+        affected = await requests.lock_alive(tx.connection, requester_id=user_id)
+        left = await self._end_unasked(tx, affected, actor)
+        await self._reevaluate(tx, left, EndReason.REQUESTER_CHANGED, actor)
+
+    async def role_revoked(self, tx: Transaction, grant: RoleGrant, actor: Who) -> None:
+        whose = {"user_id" if grant.holder_type == "user" else "group_id": grant.holder_id}
+        await requests.await_requesters(tx.connection, **whose)
+        group_id, user_id = whose.get("group_id"), whose.get("user_id")
+        affected = await requests.lock_alive(tx.connection, requester_id=user_id, group_id=group_id)
+        await self._end_unasked(tx, affected, actor)
+
+    async def _end_unasked(
+        self, tx: Transaction, affected: Iterable[AccessRequest], actor: Who
+    ) -> list[AccessRequest]:
+        """Ends the requests that their requesters could not make any more; the others."""
+        left = []
+        for request in affected:
+            life = request.life
+            known = await directory.identity(tx.connection, life.requester.user_id, self._clock())
+            grants = known[1] if known else ()
+            asks = declared.PERMISSION_REQUEST_ACCESS
+            if any(allows(grant, asks, life.account, life.region) for grant in grants):
+                left.append(request)
+                continue
+            note = f"{life.requester.user_id} lacks the role in account {life.account}, Region {life.region}."
+            await self._end(tx, [request], EndReason.ROLE_REVOKED, actor, note)
+        return left
 
     async def _end(
         self, tx: Transaction, affected: Iterable[AccessRequest], reason: EndReason, actor: Who, note: str
@@ -61,7 +92,9 @@ class Ender:
         for request in affected:
             await self._apply(tx, request, command)
 
-    async def _reevaluate(self, tx: Transaction, affected: Iterable[AccessRequest], actor: Who | None) -> None:
+    async def _reevaluate(
+        self, tx: Transaction, affected: Iterable[AccessRequest], reason: EndReason, actor: Who | None
+    ) -> None:
         """Decides again on what the node, the person and the policies are now; the pinned version stays (R3)."""
         for request in affected:
             life = request.life
@@ -72,12 +105,12 @@ class Ender:
             try:
                 deciding = await self._policies.deciding(tx.connection, life.account, life.region)
             except Refused:
-                # A policy that can't be read approves nobody; the change of tags must not fail because of it.
+                # A policy that can't be read approves nobody; the change must not fail because of it.
                 plan, told = plan_of(NoPolicy(), node), {}
             else:
                 decision = deciding.evaluate(principal_of(user), Resource(node.id, node.tags))
                 plan, told = plan_of(decision.outcome, node), decision.explanation.to_dict()
-            command = Reevaluate(plan, self._actor(actor))
+            command = Reevaluate(plan, self._actor(actor), reason)
             changed = await self._apply(tx, request, command)
             if changed.revision > request.revision:
                 await events.append(tx.connection, self._why(changed, told))

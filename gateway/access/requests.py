@@ -132,7 +132,8 @@ class AccessRequests:
         return await self._decided(caller, request_id, lambda by: Deny(by, comment))
 
     async def revoke(self, caller: Caller, request_id: str, comment: str = "") -> AccessRequest:
-        """Takes the caller's approval back; of an open window, an administrator may do it too (R19).
+        """Takes the caller's approval back. An administrator revokes an open window, and takes back what a pending
+        request was approved so far (R19).
 
         It only takes away, so it needs neither the approver role nor fresh membership.
         Raises Refused: REQUEST_NOT_FOUND, NOTHING_TO_WITHDRAW, NOT_ELIGIBLE, WRONG_STATUS, TOO_LATE,
@@ -141,8 +142,9 @@ class AccessRequests:
         async with self._database.transaction() as tx:
             caller, request = await self._locked(tx, caller, request_id)
             by = ground.actor_of(caller, request.life.account, request.life.region)
-            pending = request.life.status is Status.PENDING
-            return await self._change(tx, request, Withdraw(by) if pending else Revoke(by, comment))
+            is_pending = request.life.status is Status.PENDING
+            command = Withdraw(by, comment=comment) if is_pending else Revoke(by, comment)
+            return await self._change(tx, request, command)
 
     async def cancel(self, caller: Caller, request_id: str) -> AccessRequest:
         """Raises Refused: REQUEST_NOT_FOUND, NOT_REQUESTER, WRONG_STATUS, TOO_LATE."""

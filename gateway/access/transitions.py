@@ -32,7 +32,7 @@ _FIELDS = {
 _SUMMARIES = {
     EventKind.OPENED: "asks for access to {node}: {reason}",
     EventKind.APPROVAL_GIVEN: "approved at level {level} ({given} of {needed})",
-    EventKind.APPROVAL_WITHDRAWN: "took the approval of {approver} at level {level} back",
+    EventKind.APPROVAL_WITHDRAWN: "took the approval of {approver} at level {level} back: {note}",
     EventKind.LEVEL_COMPLETED: "completed level {level}",
     EventKind.APPROVED: "opened access to {node}",
     EventKind.WINDOW_STARTED: "started the window with a first session",
@@ -101,11 +101,12 @@ class Transitions:
 def _to_event(request: AccessRequest, told: RequestEvent) -> events.Event:
     details = event_to_json(told)
     words = {"reason": request.life.reason, **told.details, "node": request.node_name}
+    did = _SUMMARIES[told.kind].format_map(words).rstrip(" :")
     return events.Event(
         type=f"access_{told.kind.value}",
         at=told.at,
         subject=told.request_id,
-        summary=f"{told.actor or 'The gateway'} {_SUMMARIES[told.kind].format_map(words).rstrip()}",
+        summary=f"{told.actor or 'The gateway'} {did}",
         actor_id=told.actor or "",
         source_address=told.source_address,
         account=request.life.account,

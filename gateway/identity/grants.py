@@ -8,7 +8,7 @@ from gateway.identity import last_administrator
 from gateway.identity.caller import Caller
 from gateway.identity.directory import find
 from gateway.identity.model import EVERYWHERE, Role, RoleGrant, is_group_id
-from gateway.identity.ports import Clock
+from gateway.identity.ports import AccessEnder, Clock
 from gateway.store import events, roles
 from gateway.store.changes import Changes
 from gateway.store.database import Database, Transaction
@@ -23,8 +23,9 @@ class Grants:
     """Who holds which role where. Changing it needs WRITE_DIRECTORY for the whole organization: a role in one
     account that could give itself another one would be a role in all of them."""
 
-    def __init__(self, database: Database, changes: Changes, clock: Clock) -> None:
+    def __init__(self, database: Database, ender: AccessEnder, changes: Changes, clock: Clock) -> None:
         self._database = database
+        self._ender = ender
         self._changes = changes
         self._clock = clock
 
@@ -49,7 +50,8 @@ class Grants:
             await self._tell(tx, caller, "role.granted", "gave {} to", grant)
 
     async def revoke(self, caller: Caller, grant: RoleGrant) -> None:
-        """Takes a role away, or of a policy administrator the policy kinds that are named.
+        """Takes a role away, or of a policy administrator the policy kinds that are named. Windows that nobody may
+        have any more end with their sessions (R25, R32): what a role opened does not outlast it.
 
         Raises Refused: NOT_PERMITTED, ROLE_NOT_FOUND, LAST_ADMINISTRATOR.
         """
@@ -69,6 +71,7 @@ class Grants:
             else:
                 await roles.remove(tx.connection, held)
             await self._tell(tx, caller, "role.revoked", "took {} from", grant)
+            await self._ender.role_revoked(tx, held, caller.actor)
 
     async def all(self, caller: Caller) -> list[RoleGrant]:
         """Every grant, ordered by holder."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from gateway.identity.model import RoleGrant
 from gateway.store.database import Transaction
 
 Clock = Callable[[], datetime]  # aware, UTC
@@ -39,4 +40,8 @@ class AccessEnder(Protocol):
         """Revokes every open window of the account and Region and ends the live sessions there."""
 
     async def groups_changed(self, tx: Transaction, user_id: str, actor: Actor) -> None:
-        """The groups or attributes that policies look at have changed: what rests on them is redecided."""
+        """The groups or attributes that policies look at have changed: what rests on them is redecided, and what
+        rests on a role of a group that the user has left ends."""
+
+    async def role_revoked(self, tx: Transaction, grant: RoleGrant, actor: Actor) -> None:
+        """Revokes the windows of whoever had them by this grant alone, and ends the live sessions."""

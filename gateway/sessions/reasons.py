@@ -18,9 +18,11 @@ _WORDS = {
     EndReason.NOT_DECIDED_IN_TIME: "the access window is over",
     EndReason.USER_LOCKED: "the user was locked",
     EndReason.USER_REMOVED: "the user was removed from the directory",
+    EndReason.ROLE_REVOKED: "the user may not ask for access here any more",
     EndReason.NODE_LOCKED: "the node was locked",
     EndReason.NODE_REMOVED: "the node was removed",
     EndReason.TAGS_CHANGED: "the node's tags changed",
+    EndReason.REQUESTER_CHANGED: "the user's groups or attributes changed",
     EndReason.DISABLED: "just-in-time access was disabled here",
 }
 

@@ -59,16 +59,20 @@ async def lock_alive(
     connection: AsyncConnection,
     *,
     requester_id: str | None = None,
+    group_id: str | None = None,
     node_id: str | None = None,
     scope: tuple[str, str] | None = None,
 ) -> list[AccessRequest]:
-    """The pending and approved requests of a person, a node or a scope, locked in the order of their ids.
+    """The pending and approved requests of a person, a group's members, a node or a scope, locked in the order of
+    their ids.
 
     Everybody who locks several does it in that order, so that nobody waits in a circle.
     """
     query = select(_rows).where(_rows.c.status.in_(_ALIVE)).order_by(_rows.c.id).with_for_update()
     if requester_id is not None:
         query = query.where(_rows.c.requester_id == requester_id)
+    if group_id is not None:
+        query = query.where(_rows.c.requester_id.in_(_members(group_id)))
     if node_id is not None:
         query = query.where(_rows.c.node_id == node_id)
     if scope is not None:
@@ -93,6 +97,16 @@ async def hold_ground(connection: AsyncConnection, user_id: str, node: str, acco
         select(targets.c.account).where(targets.c.account == account, targets.c.region == region),
     ):
         await connection.execute(ground.with_for_update(read=True))
+
+
+async def await_requesters(
+    connection: AsyncConnection, *, user_id: str | None = None, group_id: str | None = None
+) -> None:
+    """Waits for those who hold the person, or a member of the group, as `hold_ground` does: their requests are then
+    there, and no further ones come before the end of the transaction."""
+    people = tables.users.c.id
+    whose = people == user_id if group_id is None else people.in_(_members(group_id))
+    await connection.execute(select(people).where(whose).order_by(people).with_for_update())
 
 
 async def add(connection: AsyncConnection, new: AccessRequest, idempotency_key: str | None) -> None:
@@ -263,6 +277,10 @@ async def story(connection: AsyncConnection, request_id: str) -> tuple[Event, ..
         )
         for row in await connection.execute(query)
     )
+
+
+def _members(group_id: str) -> Select[Any]:
+    return select(tables.memberships.c.user_id).where(tables.memberships.c.group_id == group_id)
 
 
 def _named(reader: Reader) -> ColumnElement[bool]:

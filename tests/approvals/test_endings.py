@@ -135,6 +135,17 @@ def test_an_auto_approved_window_lasts_while_the_tags_fit() -> None:
 
 
 @pytest.mark.rule("R3")
+def test_what_changed_is_told() -> None:
+    changed = Reevaluate(OTHER, ROOT, EndReason.REQUESTER_CHANGED)
+    for before in (done(None, opening(AUTO)), pending()):
+        ended = done(before, changed)
+        assert ended.end_reason is EndReason.REQUESTER_CHANGED
+        assert ended.end_note.startswith("The requester's groups or attributes changed")
+    with pytest.raises(ValueError, match="DENIED"):
+        Reevaluate(OTHER, ROOT, EndReason.DENIED)
+
+
+@pytest.mark.rule("R3")
 def test_what_people_approved_outlasts_the_tags() -> None:
     request = approved()
     for plan_now in (OTHER, NO_POLICY, CONFLICT, AUTO):

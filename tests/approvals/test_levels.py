@@ -1,6 +1,7 @@
 """Approving, denying and taking back, level by level."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -209,7 +210,7 @@ def test_an_approval_taken_back_makes_the_level_count_again() -> None:
     assert outcome.request.approvals == ()
     (event,) = outcome.events
     assert (event.kind, event.status) == (EventKind.APPROVAL_WITHDRAWN, Status.PENDING)
-    assert event.details == {"approver": "bob", "level": 1, "lapsed": []}
+    assert event.details == {"approver": "bob", "level": 1, "lapsed": [], "note": ""}
     again = done(done(outcome.request, Approve(CAROL)), Approve(BOB))
     assert again.status is Status.APPROVED
 
@@ -226,7 +227,7 @@ def test_taking_back_from_a_completed_level_falls_back_to_it_and_later_approvals
     assert request.current_level == 1
     outcome = carried_out(request, Withdraw(CAROL))
     assert (outcome.request.current_level, approvers(outcome.request)) == (0, ["bob"])
-    assert outcome.events[0].details == {"approver": "carol", "level": 1, "lapsed": ["dave"]}
+    assert outcome.events[0].details == {"approver": "carol", "level": 1, "lapsed": ["dave"], "note": ""}
     assert why(outcome.request, Approve(DAVE)) is RefusalReason.NOT_ELIGIBLE
 
 
@@ -235,9 +236,9 @@ def test_only_the_own_approval_can_be_taken_back() -> None:
     once = done(pending(TWO_OF_THREE), Approve(BOB))
     assert why(once, Withdraw(CAROL)) is RefusalReason.NOTHING_TO_WITHDRAW
     assert why(once, Withdraw(ALICE, "bob")) is RefusalReason.NOT_ELIGIBLE
-    assert why(once, Withdraw(ROOT)) is RefusalReason.NOTHING_TO_WITHDRAW
     assert why(once, Withdraw(ROOT, "carol")) is RefusalReason.NOTHING_TO_WITHDRAW
-    assert why(pending(), Withdraw(BOB)) is RefusalReason.NOTHING_TO_WITHDRAW
+    for nobody_approved in (Withdraw(BOB), Withdraw(ROOT)):
+        assert why(pending(), nobody_approved) is RefusalReason.NOTHING_TO_WITHDRAW
 
 
 @pytest.mark.rule("R19")
@@ -246,6 +247,29 @@ def test_an_administrator_takes_any_approval_back() -> None:
     outcome = carried_out(once, Withdraw(ROOT, "bob"))
     assert outcome.request.approvals == ()
     assert (outcome.events[0].actor, outcome.events[0].details["approver"]) == ("root", "bob")
+
+
+@pytest.mark.rule("R19")
+def test_an_administrator_who_names_nobody_takes_back_all() -> None:
+    levels = (Level((user("bob"), user("carol")), needed=2), Level((user("dave"),)), Level((user("erin"),)))
+    request = pending(*levels)
+    for who in (BOB, CAROL, DAVE):
+        request = done(request, Approve(who))
+    outcome = carried_out(request, Withdraw(ROOT, comment="the ticket is gone"))
+    assert (outcome.request.status, outcome.request.current_level) == (Status.PENDING, 0)
+    assert outcome.request.approvals == ()
+    told = {"approver": "bob, carol, dave", "level": 1, "lapsed": [], "note": "the ticket is gone"}
+    assert outcome.events[0].details == told
+    # Who is an approver and an administrator speaks for oneself first.
+    both = replace(BOB, is_administrator=True)
+    assert approvers(done(request, Withdraw(both))) == ["carol"]
+
+
+@pytest.mark.rule("R19")
+def test_a_comment_goes_with_what_is_taken_back_and_is_one_plain_line() -> None:
+    once = done(pending(TWO_OF_THREE), Approve(BOB))
+    assert carried_out(once, Withdraw(BOB, comment=" wrong node ")).events[0].details["note"] == "wrong node"
+    assert why(once, Withdraw(BOB, comment="two\nlines")) is RefusalReason.INVALID_COMMENT
 
 
 @pytest.mark.rule("R19")

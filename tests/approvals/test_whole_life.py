@@ -139,7 +139,8 @@ class Life(RuleBasedStateMachine):
                 return who.is_administrator or HUMANS[who.user_id] in given
             case Withdraw(who, whose):
                 own = whose in (None, who.user_id)
-                return HUMANS[whose or who.user_id] in given and (own or who.is_administrator)
+                everybodys = whose is None and who.is_administrator and bool(given)
+                return everybodys or (HUMANS[whose or who.user_id] in given and (own or who.is_administrator))
             case Approve(who) | Deny(who):
                 return HUMANS[who.user_id] != HUMANS["alice"]
             case _:
@@ -275,12 +276,11 @@ class Life(RuleBasedStateMachine):
             elif event.kind is EventKind.APPROVAL_WITHDRAWN:
                 back, gone = int(str(event.details["level"])), event.details["lapsed"]
                 assert isinstance(gone, list)
-                taken = HUMANS[str(event.details["approver"])]
+                taken = {HUMANS[name] for name in str(event.details["approver"]).split(", ")}
                 given = [
                     (name, level)
                     for name, level in given
-                    if level < back
-                    or (level == back and HUMANS[name] != taken and name != event.details["approver"])
+                    if level < back or (level == back and HUMANS[name] not in taken)
                 ]
         assert given == [(a.person.user_id, a.level + 1) for a in self.request.approvals]
 

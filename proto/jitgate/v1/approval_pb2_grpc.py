@@ -68,8 +68,9 @@ class ApprovalServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Revoke(self, request, context):
-        """Takes back the caller's own approval; an administrator may revoke any request. While pending the level counts
-        again; once approved the request ends as Revoked, its tokens stop working and its live sessions end (R19).
+        """Takes back the caller's own approval; an administrator who gave none takes back everybody's. While pending the
+        level counts again, and FAILED_PRECONDITION NOTHING_TO_WITHDRAW says that nobody has approved yet. Once approved
+        the request ends as Revoked, its tokens stop working and its live sessions end (R19).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -35,8 +35,9 @@ class ApprovalServiceStub:
     Deny: _grpc.UnaryUnaryMultiCallable[_approval_pb2.DenyRequest, _approval_pb2.DenyResponse]
     """One denial at any level ends the request as Rejected (R18)."""
     Revoke: _grpc.UnaryUnaryMultiCallable[_approval_pb2.RevokeRequest, _approval_pb2.RevokeResponse]
-    """Takes back the caller's own approval; an administrator may revoke any request. While pending the level counts
-    again; once approved the request ends as Revoked, its tokens stop working and its live sessions end (R19).
+    """Takes back the caller's own approval; an administrator who gave none takes back everybody's. While pending the
+    level counts again, and FAILED_PRECONDITION NOTHING_TO_WITHDRAW says that nobody has approved yet. Once approved
+    the request ends as Revoked, its tokens stop working and its live sessions end (R19).
     """
 
 @_typing.type_check_only
@@ -46,8 +47,9 @@ class ApprovalServiceAsyncStub(ApprovalServiceStub):
     Deny: _aio.UnaryUnaryMultiCallable[_approval_pb2.DenyRequest, _approval_pb2.DenyResponse]  # type: ignore[assignment]
     """One denial at any level ends the request as Rejected (R18)."""
     Revoke: _aio.UnaryUnaryMultiCallable[_approval_pb2.RevokeRequest, _approval_pb2.RevokeResponse]  # type: ignore[assignment]
-    """Takes back the caller's own approval; an administrator may revoke any request. While pending the level counts
-    again; once approved the request ends as Revoked, its tokens stop working and its live sessions end (R19).
+    """Takes back the caller's own approval; an administrator who gave none takes back everybody's. While pending the
+    level counts again, and FAILED_PRECONDITION NOTHING_TO_WITHDRAW says that nobody has approved yet. Once approved
+    the request ends as Revoked, its tokens stop working and its live sessions end (R19).
     """
 
 class ApprovalServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -72,8 +74,9 @@ class ApprovalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _approval_pb2.RevokeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_approval_pb2.RevokeResponse, _abc.Awaitable[_approval_pb2.RevokeResponse]]:
-        """Takes back the caller's own approval; an administrator may revoke any request. While pending the level counts
-        again; once approved the request ends as Revoked, its tokens stop working and its live sessions end (R19).
+        """Takes back the caller's own approval; an administrator who gave none takes back everybody's. While pending the
+        level counts again, and FAILED_PRECONDITION NOTHING_TO_WITHDRAW says that nobody has approved yet. Once approved
+        the request ends as Revoked, its tokens stop working and its live sessions end (R19).
         """
 
 def add_ApprovalServiceServicer_to_server(servicer: ApprovalServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

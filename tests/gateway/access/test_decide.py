@@ -160,6 +160,17 @@ async def test_administrators_of_the_scope_revoke_any(ready: World) -> None:
     assert revoked.life.end_reason is EndReason.REVOKED_BY_ADMINISTRATOR
 
 
+@pytest.mark.rule("R19")
+async def test_administrators_take_back_what_was_approved_so_far(ready: World) -> None:
+    request = await ready.ask("alice", "db-1")
+    async with refused(ready, "NOTHING_TO_WITHDRAW"):
+        await ready.requests.revoke(await ready.caller("root"), request.life.id)
+    await ready.requests.approve(await ready.caller("sam"), request.life.id)
+    back = await ready.requests.revoke(await ready.caller("root"), request.life.id, "the ticket is gone")
+    assert (back.life.status, back.life.approvals) == (Status.PENDING, ())
+    assert back.events[-1].summary == "root took the approval of sam at level 1 back: the ticket is gone"
+
+
 @pytest.mark.rule("R20")
 async def test_the_requester_cancels_and_gives_back(ready: World) -> None:
     pending = await ready.ask("alice", "db-1")

@@ -2,9 +2,10 @@ import pytest
 
 from approvals.model import EndReason, Status
 from gateway.identity import ports as identity
+from gateway.identity.model import Role, RoleGrant
 from gateway.identity.ports import Actor
 from gateway.nodes import ports as node_ports
-from gateway.store import directory, tables, tokens
+from gateway.store import directory, roles, tables, tokens
 from policy.model import PolicyKind
 from tests.gateway.access.world import AUTO, BOTH, DATABASE_NODE, HOME, START, WEB, World, manual
 
@@ -122,7 +123,41 @@ async def test_other_groups_other_answer(ready: World) -> None:
     async with ready.database.transaction() as tx:
         await directory.leave(tx.connection, "wim", ["web"])
         await ready.ender.groups_changed(tx, "wim", ROOT)
-    assert (await status(ready, request.life.id))[0] is Status.REVOKED
+    assert await status(ready, request.life.id) == (Status.REVOKED, EndReason.REQUESTER_CHANGED)
+
+
+@pytest.mark.rule("R32")
+@pytest.mark.parametrize("how", ["own", "of a group", "by leaving the group"])
+async def test_what_a_role_opened_does_not_outlast_it(ready: World, how: str) -> None:
+    own = how == "own"
+    holder = RoleGrant("user" if own else "group", "zoe" if own else "ops", Role.USER)
+    await ready.person("zoe", groups=["ops"])
+    await ready.grant(holder)
+    opened, pending, others = [await ready.ask(who, "db-1") for who in ("zoe", "zoe", "alice")]
+    for who in ("sam", "olga"):
+        await ready.requests.approve(await ready.caller(who), opened.life.id)
+    async with ready.database.transaction() as tx:
+        if how == "by leaving the group":
+            await directory.leave(tx.connection, "zoe", ["ops"])
+            await ready.ender.groups_changed(tx, "zoe", ROOT)
+        else:
+            await roles.remove(tx.connection, holder)
+            await ready.ender.role_revoked(tx, holder, ROOT)
+    assert await status(ready, opened.life.id) == (Status.REVOKED, EndReason.ROLE_REVOKED)
+    assert await status(ready, pending.life.id) == (Status.FAILED, EndReason.ROLE_REVOKED)
+    assert await status(ready, others.life.id) == (Status.PENDING, None)
+
+
+@pytest.mark.rule("R32")
+async def test_who_may_ask_by_another_grant_keeps_the_window(ready: World) -> None:
+    twice = RoleGrant("user", "alice", Role.USER, "*", "*")
+    await ready.grant(twice)
+    request = await ready.approved()
+    for gone in (twice, RoleGrant("user", "alice", Role.APPROVER)):
+        await ready.ungrant(gone)
+        async with ready.database.transaction() as tx:
+            await ready.ender.role_revoked(tx, gone, ROOT)
+        assert await status(ready, request.life.id) == (Status.APPROVED, None)
 
 
 async def test_a_window_that_is_over_expires_instead(ready: World) -> None:

@@ -77,6 +77,9 @@ class Endings:
     async def groups_changed(self, tx: Transaction, user_id: str, actor: Actor) -> None:
         self._end("groups_changed", user_id, actor.id)
 
+    async def role_revoked(self, tx: Transaction, grant: RoleGrant, actor: Actor) -> None:
+        self._end("role_revoked", grant.holder_id, grant.role, actor.id)
+
     def _end(self, *call: str) -> None:
         if self.fails:
             raise RuntimeError("the end of access failed")
@@ -105,7 +108,7 @@ class House:
         self.sign_in = SignIn(database, self.passwords, self.certifier, time)
         self.authenticator = Authenticator(database, self.certificates, time)
         self.directory = Directory(database, self.passwords, self.endings, self.changes, time)
-        self.grants = Grants(database, self.changes, time)
+        self.grants = Grants(database, self.endings, self.changes, time)
         self.locks = Locks(database, self.endings, self.changes, time)
         self.targets = Targets(database, self.endings, self.changes, time)
         self.preferences = SessionPreferences(database, self.changes, time)

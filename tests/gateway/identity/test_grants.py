@@ -66,6 +66,13 @@ async def test_naming_no_kind_takes_the_whole_role(house: House) -> None:
     assert held not in await house.grants.all(admin)
 
 
+async def test_a_role_taken_away_ends_what_rests_on_it(house: House) -> None:
+    admin = await house.administrator()
+    await house.person(admin, "alice", role("alice", Role.USER))
+    await house.grants.revoke(admin, role("alice", Role.USER))
+    assert house.endings.calls == [("role_revoked", "alice", "user", "root")]
+
+
 async def test_a_group_may_be_given_a_role_before_it_has_members(house: House) -> None:
     admin = await house.administrator()
     await house.grants.grant(admin, RoleGrant("group", "SRE", Role.USER))
