@@ -57,8 +57,7 @@ def rows() -> dict[str, tuple[float, str]]:
         request_access(channel, NODE)
         channel.close()
         world.alice.jit("exec", NODE, "--", "true")  # leaves the token
-        trusted = (world.sshd.directory / "user_ca.pub").read_text().strip()
-        with running_peer(world.directory / "peer", world.sshd, trusted) as peer:
+        with running_peer(world.directory / "peer", world.sshd, world.user_ca) as peer:
             return _measure(world, peer)
 
 

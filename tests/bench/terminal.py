@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 PROMPT = re.compile(rb"[#$] $")
-SECONDS = 30.0
+SECONDS = 10.0
 
 
 class Terminal:
@@ -60,6 +60,8 @@ class Terminal:
         """Nanoseconds from typing a key to seeing it."""
         began = time.perf_counter_ns()
         os.write(self._master, key)
+        if not select.select([self._master], [], [], SECONDS)[0]:
+            raise TimeoutError(f"{key!r} was typed and never seen")
         seen = os.read(self._master, 16)
         took = time.perf_counter_ns() - began
         if seen != key:

@@ -56,10 +56,15 @@ class World:
         profile = profile_of(person)
         return Channel(profile.gateway_address, profile.context())
 
-    def add_node(self, name: str, node_id: str, environment: str, port: int, host_key: str) -> None:
+    @property
+    def user_ca(self) -> str:
+        """The CA that nodes trust."""
+        return (self.sshd.directory / "user_ca.pub").read_text().strip()
+
+    def add_node(self, name: str, node_id: str, environment: str, port: int, host_key: str, *options: str) -> None:
         self.alice.jit(
             *("nodes", "add", name, f"127.0.0.1:{port}", "--id", node_id, "--tag", f"Environment={environment}"),
-            *("--login", self.sshd.login, "--host-key", host_key, "--yes"),
+            *("--login", self.sshd.login, "--host-key", host_key, "--yes", *options),
         )
 
 
