@@ -1,7 +1,9 @@
 """`jitgate`: the server's own command line, for the operator on its host."""
 
 import asyncio
+import contextlib
 import os
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -16,15 +18,29 @@ import uvloop
 from gateway import config, logs, serve
 from gateway.identity.administrator_codes import new_administrator_code
 from gateway.identity.key_files import KeyFileUnusable
-from gateway.store.database import Database
-from gateway.store.migrate import DatabaseTooNew, migrate
+from gateway.store.copying import CannotCopy, Copied, copy
+from gateway.store.database import BadDatabaseUrl, Database
+from gateway.store.failures import DatabaseUnavailable
+from gateway.store.migrate import DatabaseTooNew, migrate, newest_version
 from gateway.version import VERSION
+from recorder.errors import KeyRefused
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Jitgate's server: just-in-time access to nodes, decided by policy, recorded.",
+)
+
+_TOLD = (
+    BadDatabaseUrl,
+    CannotCopy,
+    DatabaseTooNew,
+    KeyFileUnusable,
+    KeyRefused,
+    OSError,
+    config.BadConfiguration,
+    serve.CannotStart,
 )
 
 ConfigFile = Annotated[
@@ -40,10 +56,8 @@ def serve_command(config_file: ConfigFile = None) -> None:
     """Serves until it is told to stop (SIGTERM, SIGINT)."""
     settings = _load(config_file)
     logs.configure(settings.log_level)
-    try:
+    with _failures_told("cannot start: "):
         uvloop.run(serve.run(settings))
-    except (KeyFileUnusable, DatabaseTooNew, serve.CannotStart, OSError) as error:
-        raise SystemExit(f"jitgate: cannot start: {error}") from None
 
 
 @app.command(name="admin-code")
@@ -52,18 +66,57 @@ def admin_code(config_file: ConfigFile = None) -> None:
     settings = _load(config_file)
 
     async def issue() -> str:
-        database = Database(settings.database)
-        try:
+        async with _opened(settings.database) as database:
             await migrate(database)
             return await new_administrator_code(database, lambda: datetime.now(UTC))
-        finally:
-            await database.close()
 
-    try:
+    with _failures_told():
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         print(asyncio.run(issue()))
-    except (DatabaseTooNew, OSError) as error:
-        raise SystemExit(f"jitgate: {error}") from None
+
+
+@app.command(name="migrate")
+def migrate_command(config_file: ConfigFile = None) -> None:
+    """Brings the database to this version's tables. Serving does it, too; this is for doing it before."""
+    settings = _load(config_file)
+
+    async def run() -> None:
+        async with _opened(settings.database) as database:
+            await migrate(database)
+
+    with _failures_told():
+        if settings.database_url is None:
+            settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        asyncio.run(run())
+    print(f"The database is at version {newest_version()}.")
+
+
+@app.command(name="copy-database")
+def copy_database(
+    source: Annotated[
+        str, typer.Option("--from", help="What to copy: sqlite:////PATH, postgresql://USER@HOST/NAME")
+    ],
+    target: Annotated[
+        str, typer.Option("--to", help="An empty database; the configured one unless named.", show_default=False)
+    ] = "",
+    config_file: ConfigFile = None,
+) -> None:
+    """Copies a database to another one and proves that both are the same. Stop the gateways first.
+
+    Leave passwords to a password file (~/.pgpass): every process of the host can read a command line.
+    """
+    target = target or _load(config_file).database
+
+    async def run() -> list[Copied]:
+        async with _opened(source) as original, _opened(target) as new:
+            return await copy(original, new, say=lambda words: print(words, flush=True))
+
+    with _failures_told():
+        copied = asyncio.run(run())
+    print()
+    for table in copied:
+        print(f"{table.table:28} {table.rows:>9} rows  sha256 {table.sha256[:16]}")
+    print(f"Copied {sum(table.rows for table in copied)} rows. Counts and hashes are the same on both sides.")
 
 
 @app.command(name="check-config")
@@ -76,6 +129,26 @@ def check_config(config_file: ConfigFile = None) -> None:
 def version() -> None:
     """Prints the version."""
     print(VERSION)
+
+
+@contextlib.asynccontextmanager
+async def _opened(url: str) -> AsyncIterator[Database]:
+    database = Database(url, connections=2, patient=True)
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+@contextlib.contextmanager
+def _failures_told(prefix: str = "") -> Iterator[None]:
+    """What the operator can do something about ends the program with words, and not with a stack of calls."""
+    try:
+        yield
+    except DatabaseUnavailable as error:
+        raise SystemExit(f"jitgate: {prefix}{error}. {error.what_to_do}") from None
+    except _TOLD as error:
+        raise SystemExit(f"jitgate: {prefix}{error}") from None
 
 
 def _load(file: Path | None) -> config.Configuration:

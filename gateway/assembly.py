@@ -53,6 +53,7 @@ from gateway.sessions.service import Sessions
 from gateway.sessions.watch import Watch
 from gateway.store.changes import Changes
 from gateway.store.database import Database
+from gateway.store.wakeups import Wakeups
 from jitgate.v1 import (
     access_pb2,
     access_pb2_grpc,
@@ -93,6 +94,7 @@ class Assembly:
 def assemble(settings: Configuration, keys: Keys, database: Database, clock: Clock, replica: str) -> Assembly:
     """Builds everything; starts and reads nothing."""
     changes = Changes()
+    told = () if database.is_sqlite else (Wakeups(database, changes).run,)
 
     transitions = Transitions(changes, timedelta(hours=settings.membership_max_age_hours))
     compiled = CompiledPolicies()
@@ -151,7 +153,7 @@ def assemble(settings: Configuration, keys: Keys, database: Database, clock: Clo
         authenticator=Authenticator(database, keys.clients, clock),
         recorder=recorder,
         sessions=sessions,
-        workers=(deadlines.run, watch.run),
+        workers=(deadlines.run, watch.run, *told),
         services=(
             _serve(access_pb2, access_pb2_grpc, AccessService(requests, reader, tokens)),
             _serve(approval_pb2, approval_pb2_grpc, ApprovalService(requests)),

@@ -63,9 +63,8 @@ class Configuration(_Section):
     data_dir: Path = Path("/var/lib/jitgate")
     keys_dir: Path | None = None  # <data_dir>/keys; several gateways on one database need the same keys
     database_url: str | None = None  # sqlite in data_dir
-    database_connections: int = Field(
-        default=DEFAULT_CONNECTIONS, ge=2, le=500
-    )  # PostgreSQL; and one for wake-ups
+    # PostgreSQL only; one more is for wake-ups.
+    database_connections: int = Field(default=DEFAULT_CONNECTIONS, ge=2, le=500)
     listen: Address = "127.0.0.1:7443"
     sign_in_listen: Address = "127.0.0.1:7444"
     agent_listen: Address = "127.0.0.1:7445"
@@ -139,7 +138,7 @@ def load(file: Path | None, environment: Mapping[str, str] = os.environ) -> Conf
 
 
 def _explain(kind: str, message: str) -> str:
-    return "unknown key" if kind == "extra_forbidden" else message
+    return "unknown key" if kind == "extra_forbidden" else message.removeprefix("Value error, ")
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -37,7 +37,8 @@ def utc_now() -> datetime:
 
 
 async def run(settings: Configuration) -> None:
-    """Serves until SIGTERM or SIGINT. Raises CannotStart, KeyFileUnusable, KeyRefused, DatabaseTooNew, OSError."""
+    """Serves until SIGTERM or SIGINT. Raises CannotStart, KeyFileUnusable, KeyRefused, DatabaseTooNew,
+    DatabaseUnavailable, OSError."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -45,7 +46,7 @@ async def run(settings: Configuration) -> None:
     stop_telemetry = telemetry.configure(settings.telemetry, VERSION)
     try:
         with _sole_user(settings.data_dir):
-            keys = key_folder.load(settings.data_dir / "keys", settings.tls, utc_now)
+            keys = key_folder.load(settings.keys_directory, settings.tls, utc_now)
             async with _database(settings) as database, _serving(settings, keys, database):
                 await stop.wait()
                 _log.info("stopping")
@@ -56,7 +57,7 @@ async def run(settings: Configuration) -> None:
 
 @contextlib.asynccontextmanager
 async def _database(settings: Configuration) -> AsyncIterator[Database]:
-    database = Database(settings.database)
+    database = Database(settings.database, connections=settings.database_connections)
     try:
         await migrate(database)
         yield database

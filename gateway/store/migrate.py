@@ -16,6 +16,10 @@ from gateway.store.database import Database
 _SCRIPTS = Path(__file__).parent / "migrations"
 
 
+MIGRATION = "migration"
+"""The turn that whoever changes the layout takes."""
+
+
 class DatabaseTooNew(Exception):
     """A newer gateway has migrated the database. Start that version, or restore a backup made before it."""
 
@@ -32,7 +36,7 @@ async def migrate(database: Database) -> None:
     patient = Database(database.url.render_as_string(hide_password=False), connections=1, patient=True)
     try:
         async with patient.transaction() as transaction:
-            await turns.take(transaction.connection, "migration")
+            await turns.take(transaction.connection, MIGRATION)
             await transaction.connection.run_sync(_upgrade)
             await transaction.connection.run_sync(_order_text_by_bytes)
     finally:

@@ -9,6 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from gateway.store.failures import DatabaseUnavailable, meaning_of
 
+SERVING: Final = "jitgate"
+"""What the connections of a gateway that serves are called in pg_stat_activity."""
+MAINTENANCE: Final = "jitgate maintenance"
 CONNECT_SECONDS: Final = 5.0
 STATEMENT_SECONDS: Final = 10
 """How long the server works at a statement, or waits for a lock, before it gives up."""
@@ -19,7 +22,7 @@ _POOL_SECONDS: Final = 5.0
 
 def engine_for(url: URL, *, connections: int, patient: bool) -> AsyncEngine:
     """An engine with at most so many connections; a patient one waits for statements as long as they take."""
-    settings = {"application_name": "jitgate", "timezone": "UTC"}
+    settings = {"application_name": MAINTENANCE if patient else SERVING, "timezone": "UTC"}
     arguments: dict[str, Any] = {"timeout": CONNECT_SECONDS, "server_settings": settings}
     if not patient:
         settings["statement_timeout"] = settings["lock_timeout"] = f"{STATEMENT_SECONDS}s"
