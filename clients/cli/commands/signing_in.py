@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from clients.cli import signin, view
+from clients.cli import providers, signin, view
 from clients.cli.commands.parameters import SIGN_IN, Output, printed
 from clients.cli.commands.roles import grant_words
+from clients.cli.errors import USAGE, Failure
 from clients.cli.gateway import gateway
 from clients.cli.view import Format
 from jitgate.v1 import identity_pb2 as identity
@@ -34,14 +35,37 @@ def login(
         bool, typer.Option("--administrator-code", help="Sign in with the code that the first start printed.")
     ] = False,
     new_password: Annotated[bool, typer.Option("--new-password", help="Change the password, too.")] = False,
+    provider: Annotated[
+        str, typer.Option(metavar="NAME", help="Sign in at this identity provider. Kept for next time.")
+    ] = "",
+    browser: Annotated[
+        bool, typer.Option("--browser", help="At the provider, in a browser on this machine.")
+    ] = False,
+    device: Annotated[
+        bool, typer.Option("--device", help="At the provider, in a browser anywhere, with a code.")
+    ] = False,
     output: Output = Format.TABLE,
 ) -> None:
     """Sign in: makes a new key here and has it certified for at most 12 hours.
 
-    Asks for the password, or reads it from standard input where that is no terminal: a line each for the
-    password or the code, and for the new password where one is due.
+    Where the gateway knows an identity provider, signs in there: in the browser on a desktop, with a code that you
+    type into a browser elsewhere. With --user it asks for the password of a local user, or reads it from standard
+    input where that is no terminal: a line each for the password or the code, and for the new password where one
+    is due.
     """
-    wanted = signin.Wanted(address, user, ca_file, ca_fingerprint, by_code=code, new_password=new_password)
+    if browser and device:
+        raise Failure("--browser and --device are two ways", "Take one of them.", USAGE)
+    way = providers.BROWSER if browser else providers.DEVICE if device else ""
+    wanted = signin.Wanted(
+        address,
+        user,
+        ca_file,
+        ca_fingerprint,
+        by_code=code,
+        new_password=new_password,
+        provider=provider,
+        way=way,
+    )
     answer = signin.sign_in(wanted)
     answer.ClearField("certificate_chain")
     if printed(answer, output):
@@ -50,9 +74,14 @@ def login(
 
 
 def logout() -> None:
-    """Forget the sign-in: removes its key, certificate and tokens from this machine."""
-    signin.forget()
+    """Forget the sign-in: removes its key, certificate and tokens from this machine.
+
+    Where you signed in at an identity provider, opens the page that ends your session there, or names it.
+    """
+    sign_out_url = signin.forget()
     view.say("Signed out.")
+    if sign_out_url and not providers.open_in_browser(sign_out_url):
+        view.note(f"To sign out at the identity provider, too, open\n  {sign_out_url}")
 
 
 def whoami(output: Output = Format.TABLE) -> None:

@@ -179,7 +179,7 @@ class OidcSignIn:
                 Kind.NOT_FOUND,
                 "PROVIDER_UNKNOWN",
                 f"this gateway has {what}",
-                "See which there are: jit login --providers",
+                "Let jit list them: jit login without --provider.",
             )
         return provider
 
