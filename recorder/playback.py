@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -31,7 +31,7 @@ from recorder.segment import Place, open_segment
 @dataclass(frozen=True, slots=True)
 class _Readable:
     epoch: Epoch
-    data_key: bytes
+    data_key: bytes = field(repr=False)
     input_seal: AESGCM | None
 
 

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from approvals.model import Actor
 from gateway.errors import Kind, Refused
 from gateway.identity.caller import Caller
+from gateway.nodes.errors import node_not_found
 from gateway.nodes.model import Node
 from gateway.store import directory, nodes
 from jitgate.v1 import annotations_pb2 as declared
@@ -43,13 +44,8 @@ async def afresh(connection: AsyncConnection, caller: Caller, now: datetime) -> 
 async def find_node(connection: AsyncConnection, reference: str, scope: tuple[str, str]) -> Node:
     """The node with that id or name in that account and Region. Raises Refused NODE_NOT_FOUND."""
     node = await nodes.find(connection, reference, *scope)
-    if node is None or node.removed_at is not None:
-        raise Refused(
-            Kind.NOT_FOUND,
-            "NODE_NOT_FOUND",
-            f"There is no node {reference} in account {scope[0]}, Region {scope[1]}.",
-            "Look at the nodes: jit nodes list",
-        )
+    if node is None:
+        raise node_not_found(reference, *scope)
     return node
 
 

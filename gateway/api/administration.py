@@ -4,9 +4,6 @@
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
-
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from gateway.api import values
 from gateway.api.current import caller
@@ -184,8 +181,8 @@ class AdministrationService(administration_pb2_grpc.AdministrationServiceService
         wanted = events.Filter(
             request.type_prefix,
             request.subject,
-            _moment("after", request.after) if request.HasField("after") else None,
-            _moment("before", request.before) if request.HasField("before") else None,
+            values.from_timestamp("after", request.after) if request.HasField("after") else None,
+            values.from_timestamp("before", request.before) if request.HasField("before") else None,
         )
         scopes = caller().scopes(declared.PERMISSION_READ_EVENTS)
         async with self._database.read() as connection:
@@ -209,13 +206,6 @@ class AdministrationService(administration_pb2_grpc.AdministrationServiceService
         return pb.DiagnoseResponse(
             parts=parts, gateway_time=values.timestamp(self._clock()), gateway_version=VERSION
         )
-
-
-def _moment(field: str, given: Timestamp) -> datetime:
-    try:
-        return values.from_timestamp(given)
-    except (ValueError, OverflowError) as error:
-        raise invalid(field, "is no moment between the years 1 and 9999") from error
 
 
 def _foreign_token() -> Refused:

@@ -50,10 +50,10 @@ class RecordingService(recording_pb2_grpc.RecordingServiceServicer):
             request_id=request.access_request_id,
             account=account,
             region=region,
-            started_after=values.from_timestamp(request.started_after)
+            started_after=values.from_timestamp("started_after", request.started_after)
             if request.HasField("started_after")
             else None,
-            started_before=values.from_timestamp(request.started_before)
+            started_before=values.from_timestamp("started_before", request.started_before)
             if request.HasField("started_before")
             else None,
         )
@@ -72,9 +72,7 @@ class RecordingService(recording_pb2_grpc.RecordingServiceServicer):
     async def PlayRecording(
         self, request: recording_pb2.PlayRecordingRequest, context: object
     ) -> AsyncIterator[recording_pb2.PlayRecordingResponse]:
-        start = request.start.ToTimedelta()
-        if start < timedelta(0):
-            raise invalid("start", "lies before the session's start")
+        start = values.from_duration("start", request.start)
         playback = await self._library.play(caller(), request.session_id)
         with translated(request.session_id):
             events: list[recording_pb2.RecordedEvent] = []

@@ -1,7 +1,7 @@
 """The two listeners: sign-in (TLS), and everything else (mTLS), each with health and reflection."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -40,7 +40,7 @@ class TlsMaterial:
     """PEM of the server's chain and key, and of the CA that client certificates must come from."""
 
     certificate_chain: bytes
-    key: bytes
+    key: bytes = field(repr=False)
     client_ca: bytes
 
 

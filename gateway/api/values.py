@@ -3,9 +3,10 @@
 import base64
 import binascii
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from gateway.errors import invalid
@@ -24,8 +25,23 @@ def timestamp(value: datetime | None) -> Timestamp | None:
     return result
 
 
-def from_timestamp(value: Timestamp) -> datetime:
-    return value.ToDatetime(tzinfo=UTC)
+def from_timestamp(field: str, value: Timestamp) -> datetime:
+    """Raises Refused INVALID_FIELD for what no calendar has."""
+    try:
+        return value.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
+        raise invalid(field, "is no moment between the years 1 and 9999") from error
+
+
+def from_duration(field: str, value: Duration) -> timedelta:
+    """Raises Refused INVALID_FIELD for what is negative, malformed or longer than ten thousand years."""
+    try:
+        span = value.ToTimedelta()
+    except (ValueError, OverflowError) as error:
+        raise invalid(field, "is no span of time") from error
+    if span < timedelta(0):
+        raise invalid(field, "is negative")
+    return span
 
 
 def scope(value: Scope) -> tuple[str, str]:
@@ -45,9 +61,16 @@ def page(value: PageRequest) -> tuple[int, list[Any]]:
         key = json.loads(base64.urlsafe_b64decode(value.token.encode("ascii")))
     except (ValueError, binascii.Error):
         key = None
-    if not isinstance(key, list) or not all(isinstance(part, str | int) for part in key):
+    if not isinstance(key, list) or not all(map(_is_sort_key, key)):
         raise invalid("page.token", "is not a token of an earlier page", "List again from the start.")
     return size, key
+
+
+def _is_sort_key(part: object) -> bool:
+    """JSON says more than a database takes: halves of characters, NUL."""
+    if isinstance(part, str):
+        return part.isprintable()
+    return isinstance(part, int)
 
 
 def page_token(*key: str | int) -> str:

@@ -1,4 +1,4 @@
-"""What a node may be called, tagged with and reached at."""
+"""What a node may be called, tagged with and reached at, and how much it may say."""
 
 import re
 from collections.abc import Mapping
@@ -18,6 +18,12 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _HOST = re.compile(r"[A-Za-z0-9._:%-]{1,253}")
 _LOGIN = re.compile(r"[a-z_][a-z0-9_.-]{0,31}")
 _MAX_PORT = 65535
+_MAX_SAID_LENGTH = 256
+
+
+def said_by_node(text: str) -> str:
+    """Printable, 256 characters at most: it goes to people's terminals and into the trailers of calls."""
+    return "".join(character for character in text if character.isprintable())[:_MAX_SAID_LENGTH]
 
 
 def check_name(name: str) -> None:

@@ -8,6 +8,7 @@ import asyncssh
 
 from gateway.errors import Refused
 from gateway.nodes import host_keys
+from gateway.nodes.bounds import said_by_node
 from gateway.nodes.dialing import address
 from gateway.nodes.errors import HostKeyChanged, LoginRefused
 from gateway.nodes.login import SshLogins
@@ -16,7 +17,6 @@ from gateway.nodes.model import Node, NodeCheck
 _COMMAND = "uname -srm"
 _STEP_SECONDS = 10.0
 _MAX_OUTPUT_BYTES = 4096
-_MAX_PROPERTY_LENGTH = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +109,13 @@ async def _shell(connection: asyncssh.SSHClientConnection, login: str) -> tuple[
         # The login's own start-up files may say something first.
         said = output[-_MAX_OUTPUT_BYTES:].decode("utf-8", "replace").strip().rpartition("\n")[2].strip()
         if result.exit_status == 0:
-            return NodeCheck("shell", True, f"commands run as {login}"), _property(said)
+            return NodeCheck("shell", True, f"commands run as {login}"), said_by_node(said)
         reason = said or f"exit status {result.exit_status}"
     return (
         NodeCheck(
             "shell",
             False,
-            f"no command runs as {login}: {_property(reason)}",
+            f"no command runs as {login}: {said_by_node(reason)}",
             f"Give {login} a login shell on the node; sshd_config needs PermitTTY yes and no ForceCommand for it.",
         ),
         "",
@@ -123,9 +123,4 @@ async def _shell(connection: asyncssh.SSHClientConnection, login: str) -> tuple[
 
 
 def _version(connection: asyncssh.SSHClientConnection) -> str:
-    return _property(str(connection.get_extra_info("server_version", "")).removeprefix("SSH-2.0-"))
-
-
-def _property(text: str) -> str:
-    """Bounded and printable: it comes from the node and goes to people's terminals."""
-    return "".join(character for character in text if character.isprintable())[:_MAX_PROPERTY_LENGTH]
+    return said_by_node(str(connection.get_extra_info("server_version", "")).removeprefix("SSH-2.0-"))

@@ -1,6 +1,7 @@
 """Logging in to a node: the node proves itself first, then the gateway with a certificate for this one session."""
 
 import asyncio
+import os
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import asyncssh
 
 from gateway.identity.ssh_ca import SshUserCa
 from gateway.nodes import host_keys
+from gateway.nodes.bounds import said_by_node
 from gateway.nodes.dialing import address, dial
 from gateway.nodes.errors import HostKeyChanged, LoginRefused, NodeUnreachable
 from gateway.nodes.model import Node, SshEndpoint
@@ -52,6 +54,8 @@ class SshLogins:
     def __init__(
         self, ca: SshUserCa, source_addresses: Sequence[str] = (), timeouts: Timeouts = Timeouts()
     ) -> None:
+        # asyncssh asks who runs this process, though nothing depends on it; a container's user may have no name.
+        os.environ.setdefault("LOGNAME", "jitgate")
         self._ca = ca
         self._source_addresses = tuple(source_addresses)
         self._timeouts = timeouts
@@ -108,7 +112,7 @@ class SshLogins:
                     keepalive_count_max=2,
                 )
         except asyncssh.HostKeyNotVerifiable as error:
-            raise _host_key_changed(node, witness, error.reason) from None
+            raise _host_key_changed(node, witness, said_by_node(error.reason)) from None
         except asyncssh.PermissionDenied:
             raise LoginRefused(
                 f"{where} does not accept the gateway's certificate for the login {login}",
@@ -121,7 +125,7 @@ class SshLogins:
                 "Check that an SSH server listens on that port and that the node is not overloaded.",
             ) from None
         except (OSError, asyncssh.Error) as error:
-            reason = error.reason if isinstance(error, asyncssh.Error) else error.strerror
+            reason = said_by_node(error.reason) if isinstance(error, asyncssh.Error) else error.strerror
             raise NodeUnreachable(
                 f"{where} broke off the SSH handshake: {reason}",
                 "Check that an OpenSSH server of version 8 or later listens on that port, and its log.",

@@ -8,6 +8,7 @@ import asyncssh
 from asyncssh.constants import MSG_IGNORE
 from asyncssh.packet import SSHPacketLogger
 
+from gateway.nodes.bounds import said_by_node
 from gateway.nodes.errors import UpstreamFailed
 from gateway.nodes.login import SshLogins
 from gateway.nodes.model import Node
@@ -254,4 +255,4 @@ def _why(error: Exception | None) -> str:
 
 
 def _reason(error: Exception) -> str:
-    return error.reason if isinstance(error, asyncssh.Error) else str(error)
+    return said_by_node(error.reason if isinstance(error, asyncssh.Error) else str(error))

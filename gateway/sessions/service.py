@@ -5,12 +5,15 @@ from datetime import datetime
 
 from gateway.errors import Kind, Refused
 from gateway.identity.caller import Caller
+from gateway.identity.text import check_printable
 from gateway.sessions import story
 from gateway.sessions.model import Session
 from gateway.store import events, sessions
 from gateway.store.changes import Changes
 from gateway.store.database import Database
 from jitgate.v1 import annotations_pb2 as declared
+
+_MAXIMUM_REASON = 256
 
 
 class Sessions:
@@ -33,8 +36,10 @@ class Sessions:
     async def terminate(self, caller: Caller, session_id: str, reason: str) -> None:
         """Ends a live session within a second, whichever replica holds it.
 
-        Raises Refused: SESSION_NOT_FOUND, NOT_PERMITTED, SESSION_ENDED.
+        Raises Refused: INVALID_FIELD (`reason` is shown on the user's terminal), SESSION_NOT_FOUND, NOT_PERMITTED,
+        SESSION_ENDED.
         """
+        check_printable("reason", reason, _MAXIMUM_REASON)
         async with self._database.transaction() as tx:
             session = await sessions.get(tx.connection, session_id, for_update=True)
             if session is None or not _sees(caller, session):

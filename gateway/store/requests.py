@@ -102,8 +102,10 @@ async def hold_ground(connection: AsyncConnection, user_id: str, node: str, acco
 async def await_requesters(
     connection: AsyncConnection, *, user_id: str | None = None, group_id: str | None = None
 ) -> None:
-    """Waits for those who hold the person, or a member of the group, as `hold_ground` does: their requests are then
-    there, and no further ones come before the end of the transaction."""
+    """Waits for those who hold the person, or a member of the group, as `hold_ground` does.
+
+    Their requests are there then, and no further ones come before the transaction ends.
+    """
     people = tables.users.c.id
     whose = people == user_id if group_id is None else people.in_(_members(group_id))
     await connection.execute(select(people).where(whose).order_by(people).with_for_update())

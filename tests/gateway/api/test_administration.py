@@ -23,9 +23,9 @@ from gateway.version import VERSION
 from jitgate.v1 import administration_pb2 as pb
 from jitgate.v1 import identity_pb2
 from jitgate.v1.common_pb2 import PageRequest, Scope
-from tests.gateway.identity.conftest import PASSWORD, House, certificate_request, house, migrated, role, time
+from tests.gateway.identity.conftest import PASSWORD, House, certificate_request, house, role, time
 
-__all__ = ["house", "migrated", "time"]  # fixtures
+__all__ = ["house", "time"]  # fixtures
 
 
 @contextlib.contextmanager

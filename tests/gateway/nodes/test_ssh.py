@@ -71,6 +71,38 @@ async def pretender(serve: Serve) -> AsyncIterator[SshEndpoint]:
     await asyncio.gather(*serving)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_a_node_that_says_too_much_is_quoted_shortly(ca: SshUserCa) -> None:
+    async def talk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        reason = b"\x1b[2Jgo away " * 2000
+        body = b"\x01" + (2).to_bytes(4, "big") + len(reason).to_bytes(4, "big") + reason + bytes(4)
+        padding = 8 - (len(body) + 5) % 8 + 8
+        packet = (len(body) + 1 + padding).to_bytes(4, "big") + bytes((padding,)) + body + bytes(padding)
+        writer.write(b"SSH-2.0-OpenSSH_9.6\r\n" + packet)
+        await writer.drain()
+
+    async with pretender(talk) as endpoint:
+        refused = await refusal_of(ca, a_node(endpoint), "root")
+    assert isinstance(refused, NodeUnreachable)
+    assert "[2Jgo away" in refused.message
+    assert len(refused.message) < 400
+    assert refused.message.isprintable()
+
+
+async def test_the_users_of_containers_have_no_names(
+    ca: SshUserCa, real: RealNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody(_: int) -> None:
+        raise KeyError("getpwuid(): uid not found")
+
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    upstream = await SshConnector(SshLogins(ca)).open(real.node, exec_of("true", real.login))
+    upstream.close()
+    await upstream.wait_closed()
+
+
 async def test_nothing_listens(ca: SshUserCa) -> None:
     async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         pass
@@ -275,7 +307,8 @@ async def test_what_a_paused_session_holds_outlives_its_node(ca: SshUserCa, real
     channel = upstream._channel.transport  # type: ignore[attr-defined]  # no other way to see that all has come
     await eventually(lambda: len(output.out) + sum(len(data) for data, _ in channel._recv_buf) == size)
     for process in descendants(real.sshd.process.pid):
-        os.kill(process, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # sshd's own children come and go
+            os.kill(process, signal.SIGKILL)
     await asyncio.wait_for(upstream.wait_closed(), 5)
     assert not output.over
     output.pause = output.paused = False

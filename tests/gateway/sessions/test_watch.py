@@ -151,6 +151,8 @@ async def test_an_administrator_ends_a_session_and_the_user_reads_who_and_why(ri
     assert "session.terminated" in await rig.world.events(session_id)
     with pytest.raises(Refused, match="SESSION_ENDED"):
         await rig.sessions.terminate(await rig.world.caller("root"), session_id, "")
+    with pytest.raises(Refused, match="INVALID_FIELD"):  # the user's terminal would obey it
+        await rig.sessions.terminate(await rig.world.caller("root"), session_id, "enough\x1b[2J")
 
 
 @pytest.mark.rule("R32")
