@@ -135,7 +135,7 @@ def assemble(settings: Configuration, keys: Keys, database: Database, clock: Clo
         replica=replica,
     )
     sessions = Lifecycle(database, opener, watch, last_entries, clock=clock)
-    library = Library(database, store, keys.recordings, (keys.manifests.public_key,), clock=clock)
+    library = Library(database, store, keys.recordings, keys.manifest_public_keys, clock=clock)
 
     providers = {name: Provider(name, said, clock) for name, said in settings.identity_providers.items()}
     certifier = Certifier(keys.clients, changes, clock)

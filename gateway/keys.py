@@ -7,10 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
 from gateway.api.server import TlsMaterial
 from gateway.config import BadConfiguration, Tls
 from gateway.identity.authority import CertificateAuthority
 from gateway.identity.client_certificates import NODES, ClientCertificates
+from gateway.identity.key_files import KeyFileUnusable
 from gateway.identity.ports import Clock
 from gateway.identity.server_certificate import ServerCertificate
 from gateway.identity.ssh_ca import SshUserCa
@@ -31,6 +36,8 @@ class Keys:
     ssh_user_ca: SshUserCa
     recordings: LocalKeyFile
     manifests: LocalSigner
+    # Raw Ed25519 keys that manifests are believed by: today's, and those it followed.
+    manifest_public_keys: tuple[bytes, ...]
 
     def tls_material(self) -> TlsMaterial:
         """What a listener for people shows now. Raises OSError when the operator's files are gone."""
@@ -70,6 +77,7 @@ def _load(folder: Path, tls: Tls, clock: Clock) -> Keys:
         authority = CertificateAuthority.load_or_create(folder / "tls-ca.key", "Jitgate TLS CA", clock)
         _show(folder / "tls-ca.pem", authority.certificate_pem())
         own = ServerCertificate(authority, tls.names, clock)
+    manifests = _manifest_key(folder / "manifests.key")
     return Keys(
         tls=own,
         tls_files=tls,
@@ -79,7 +87,8 @@ def _load(folder: Path, tls: Tls, clock: Clock) -> Keys:
         agents=ClientCertificates(agent_ca, clock, NODES),
         ssh_user_ca=SshUserCa.load_or_create(folder, clock),
         recordings=_recording_key(folder / "recordings.key"),
-        manifests=_manifest_key(folder / "manifests.key"),
+        manifests=manifests,
+        manifest_public_keys=_public_keys(folder / "manifest-public-keys", manifests),
     )
 
 
@@ -105,3 +114,23 @@ def _recording_key(file: Path) -> LocalKeyFile:
 
 def _manifest_key(file: Path) -> LocalSigner:
     return LocalSigner.load(file) if file.exists() else LocalSigner.create(file)
+
+
+def _public_keys(folder: Path, today: LocalSigner) -> tuple[bytes, ...]:
+    """The public halves in `folder`, today's added: a recording outlives the key that signed it.
+
+    Raises KeyFileUnusable for a file there that is no Ed25519 public key in PEM.
+    """
+    folder.mkdir(mode=0o700, exist_ok=True)
+    _show(folder / f"{today.key_id}.pem", today.public_pem.encode())
+    return tuple(_public_key(file) for file in sorted(folder.glob("*.pem")))
+
+
+def _public_key(file: Path) -> bytes:
+    try:
+        key = load_pem_public_key(file.read_bytes())
+    except (ValueError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, Ed25519PublicKey):
+        raise KeyFileUnusable(f"{file} holds no Ed25519 public key in PEM. Restore it from its backup")
+    return key.public_bytes_raw()
