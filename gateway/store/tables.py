@@ -264,6 +264,7 @@ access_requests = Table(
     Index(None, "account", "region", "created_at"),
     Index(None, "requester_id", "created_at"),
     Index(None, "node_id", "status"),
+    Index(None, "ended_at"),
 )
 
 # Who may decide at which level, so that "requests for me" is a query.
@@ -354,7 +355,7 @@ events = Table(
     Column("source_address", String(64), nullable=False),
     Column("account", String(64), nullable=False),
     Column("region", String(64), nullable=False),
-    Column("subject", String(160), nullable=False),
+    Column("subject", String(320), nullable=False),
     Column("summary", Text, nullable=False),
     Column("details", JSON, nullable=False, default=dict),
     Index(None, "subject", "sequence"),
