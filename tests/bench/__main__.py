@@ -11,26 +11,29 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-Rows = dict[str, tuple[float, str]]  # name -> value, unit
+from tests.bench.figure import Figure
+
+Rows = dict[str, Figure]
 
 PARTS = ("policy", "recording", "ssh", "session")
 TARGETS = pathlib.Path(__file__).with_name("targets.json")
 
 
 def measure(part: str) -> Rows:
-    rows: Callable[[], Rows] = importlib.import_module(f"tests.bench.{part}").rows
-    return rows()
+    rows: Callable[[], dict[str, tuple[Any, ...]]] = importlib.import_module(f"tests.bench.{part}").rows
+    return {name: Figure(*row) for name, row in rows().items()}
 
 
-def judge(name: str, value: float, unit: str, target: dict[str, Any]) -> dict[str, Any]:
+def judge(name: str, figure: Figure, target: dict[str, Any]) -> dict[str, Any]:
     """One row of bench.json; `holds` is None for figures that are only reported."""
     holds: bool | None = None
     if "max" in target:
-        holds = value <= target["max"]
+        holds = figure.value <= target["max"]
     if "min" in target:
-        holds = value >= target["min"]
+        holds = figure.value >= target["min"]
     bound = {key: target[key] for key in ("min", "max") if key in target}
-    return {"name": name, "value": round(value, 3), "unit": unit, "target": bound or "report", "holds": holds}
+    row = {"name": name, "value": round(figure.value, 3), "unit": figure.unit, "target": bound or "report"}
+    return row | {"holds": holds, "where": figure.where}
 
 
 def show(row: dict[str, Any], what: str) -> None:
@@ -39,6 +42,8 @@ def show(row: dict[str, Any], what: str) -> None:
         row["target"] if isinstance(row["target"], str) else " ".join(f"{k} {v}" for k, v in row["target"].items())
     )
     print(f"{row['name']:<34} {row['value']:>10} {row['unit']:<8} {bound:<10} {verdict:<9} {what}", flush=True)
+    if row["holds"] is False and row["where"]:
+        print(f"    {row['where']}", flush=True)
 
 
 def main() -> int:
@@ -53,9 +58,9 @@ def main() -> int:
     rows = []
     for part in arguments.parts or PARTS:
         print(f"measuring {part} …", file=sys.stderr, flush=True)
-        for name, (value, unit) in measure(part).items():
+        for name, figure in measure(part).items():
             target = targets.get(name, {})
-            row = judge(name, value, unit, target)
+            row = judge(name, figure, target)
             show(row, target.get("what", ""))
             rows.append(row)
     measured = {row["name"] for row in rows}

@@ -127,7 +127,7 @@ async def verify_rate() -> float:
         return statistics.median(rates)
 
 
-def recording_rows() -> dict[str, tuple[float, str]]:
+def rows() -> dict[str, tuple[float, str]]:
     """Name of the row → value, unit."""
     events = happened(terminal_text(SIZE))
     cost = interleaved(
@@ -144,12 +144,8 @@ def recording_rows() -> dict[str, tuple[float, str]]:
     }
 
 
-rows = recording_rows
-"""The name that `python -m tests.bench` calls."""
-
-
 def main() -> None:
-    for name, (value, unit) in recording_rows().items():
+    for name, (value, unit) in rows().items():
         print(f"{name} {value:.2f} {unit}")
     events = happened(terminal_text(SIZE))
     batch = encode(events)
