@@ -159,6 +159,7 @@ def _load(file: Path | None) -> config.Configuration:
 
 
 def main() -> None:
+    os.umask(0o077)  # the database holds hashes of passwords and tokens, and data_dir may be open to others
     app()
 
 

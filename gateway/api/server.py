@@ -23,6 +23,15 @@ _OPTIONS = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
     ("grpc.max_metadata_size", 16 << 10),
+    ("grpc.server_handshake_timeout_ms", 10_000),
+)
+# Anybody can reach the sign-in listener, and has proven nothing yet: no stranger holds a connection, or many calls on
+# it, for long. Clients dial again by themselves.
+_STRANGERS = (
+    ("grpc.max_concurrent_streams", 16),
+    ("grpc.max_connection_idle_ms", 60_000),
+    ("grpc.max_connection_age_ms", 300_000),
+    ("grpc.max_connection_age_grace_ms", 30_000),
 )
 
 
@@ -59,7 +68,8 @@ class Listener:
         """Raises UndeclaredPermission for a method that names none, and OSError when the address is taken."""
         required = required_permissions(service.descriptor for service in services)
         self._server = grpc.aio.server(
-            interceptors=(Guard(required, authenticate, anonymous=anonymous),), options=_OPTIONS
+            interceptors=(Guard(required, authenticate, anonymous=anonymous),),
+            options=_OPTIONS + (_STRANGERS if anonymous else ()),
         )
         for service in services:
             service.add_to_server(service.servicer, self._server)
