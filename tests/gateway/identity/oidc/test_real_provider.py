@@ -1,5 +1,6 @@
 """Signing in at a real provider, over HTTP."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -292,3 +293,39 @@ async def test_without_create_users_only_known_people_come_in(
     visitor = browsers(provider)
     with pytest.raises(Refused, match="USER_UNKNOWN"):
         await through_browser(closed, visitor, "u-2")
+
+
+async def test_of_two_who_finish_one_sign_in_at_once_one_does(
+    oidc: OidcSignIn, browser: Browser, house: House
+) -> None:
+    flow = await begin(oidc)
+    back = browser.sign_in(flow.authorization_url, "u-1")
+    outcomes = await asyncio.gather(*(finish(oidc, flow, back) for _ in range(3)), return_exceptions=True)
+    assert sum(isinstance(outcome, SignedIn) for outcome in outcomes) == 1
+    assert [str(outcome)[:12] for outcome in outcomes if not isinstance(outcome, SignedIn)] == ["SIGN_IN_OVER"] * 2
+    assert len(await house.events("sign_in.succeeded")) == 1
+
+
+async def test_of_two_who_ask_for_a_device_at_once_one_reaches_the_provider(
+    house: House, oidc: OidcSignIn, browser: Browser
+) -> None:
+    flow = await begin_device(oidc)
+    browser.sign_in(flow.verification_uri_complete, "u-2")
+    house.time.forward(seconds=6)
+    asked = (oidc.complete_device(flow.handle, HOME) for _ in range(3))
+    outcomes = await asyncio.gather(*asked, return_exceptions=True)
+    assert sum(isinstance(outcome, SignedIn) for outcome in outcomes) == 1
+    assert len(await house.events("sign_in.succeeded")) == 1
+
+
+async def test_somebody_new_in_two_places_at_once_is_one_user(
+    oidc: OidcSignIn, provider: OidcProvider, browsers: Browsers, house: House, replicas: Replicas
+) -> None:
+    other = replicas(corp=settings(provider.issuer, claims=CLAIMS))
+    flows = [(place, await begin(place)) for place in (oidc, other)]
+    back = [browsers(provider).sign_in(flow.authorization_url, "u-1") for _, flow in flows]
+    signed_in = await asyncio.gather(
+        *(finish(place, flow, where) for (place, flow), where in zip(flows, back, strict=True))
+    )
+    assert {each.user.subject for each in signed_in} == {"u-1"}
+    assert len(await house.events("user.created")) == 1
