@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -16,9 +15,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from recorder.errors import KeyRefused
-from recorder.key_providers.local_file import read_secret
 from recorder.manifest import key_id_of
-from recorder.syncing import sync_folder
+from recorder.secret_files import create_secret, read_secret
 
 _MAX_FILE = 64 * 1024
 
@@ -35,12 +33,7 @@ class LocalSigner:
         """A new key in a new file; FileExistsError where there is one."""
         key = Ed25519PrivateKey.generate()
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(fd, "wb") as file:
-            file.write(pem)
-            file.flush()
-            os.fsync(file.fileno())
-        sync_folder(path.parent)
+        create_secret(path, pem)
         return cls(key)
 
     @classmethod

@@ -25,8 +25,8 @@ _OPTIONS = (
     ("grpc.max_metadata_size", 16 << 10),
     ("grpc.server_handshake_timeout_ms", 10_000),
 )
-# Anybody can reach the sign-in listener, and has proven nothing yet: no stranger holds a connection, or many calls on
-# it, for long. Clients dial again by themselves.
+# Anybody can reach the sign-in listener, and has proven nothing yet: no stranger holds a connection, or many calls
+# on it, for long. Clients dial again by themselves.
 _STRANGERS = (
     ("grpc.max_concurrent_streams", 16),
     ("grpc.max_connection_idle_ms", 60_000),

@@ -10,10 +10,8 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import os
 import re
 import secrets
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -22,9 +20,9 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from recorder import canonical
-from recorder.errors import KeyRefused, KeyUnavailable
+from recorder.errors import KeyRefused
 from recorder.ports import DataKey
-from recorder.syncing import sync_folder
+from recorder.secret_files import create_secret, read_secret, replace_secret
 
 MAGIC: Final = b"JGLK1"
 _KEY_BYTES: Final = 32
@@ -48,18 +46,14 @@ class LocalKeyFile:
     @classmethod
     def create(cls, path: Path) -> LocalKeyFile:
         """A new file with one key; FileExistsError where there is one."""
-        _write_new(path, _line())
-        sync_folder(path.parent)
+        create_secret(path, _line().encode())
         return cls(path)
 
     @classmethod
     def rotate(cls, path: Path) -> LocalKeyFile:
         """Add a key that wraps from now on; the older ones go on unwrapping. Raises KeyRefused, OSError."""
         _read(path)
-        beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-        _write_new(beside, path.read_text(encoding="ascii").rstrip("\n") + "\n" + _line())
-        beside.replace(path)
-        sync_folder(path.parent)
+        replace_secret(path, (path.read_text(encoding="ascii").rstrip("\n") + "\n" + _line()).encode())
         return cls(path)
 
     @property
@@ -90,36 +84,6 @@ def _line() -> str:
     key = secrets.token_bytes(_KEY_BYTES)
     key_id = hashlib.sha256(b"jitgate key id\n" + key).hexdigest()[: _ID_BYTES * 2]
     return f"{key_id} {base64.b64encode(key).decode()}\n"
-
-
-def _write_new(path: Path, text: str) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(fd, "w", encoding="ascii") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def read_secret(path: Path, limit: int) -> bytes:
-    """The bytes of a file that only its owner may read. Raises KeyRefused, KeyUnavailable."""
-    try:
-        with path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise KeyRefused(f"{path} is no regular file")
-            if status.st_mode & 0o077:
-                mode = stat.S_IMODE(status.st_mode)
-                raise KeyRefused(f"{path} is open to others (mode {mode:04o}); do: chmod 600 {path}")
-            if status.st_uid not in (os.geteuid(), 0):
-                raise KeyRefused(f"{path} belongs to user {status.st_uid}; it must be ours or root's")
-            data = file.read(limit + 1)
-    except FileNotFoundError:
-        raise KeyRefused(f"there is no key file {path}") from None
-    except OSError as failure:
-        raise KeyUnavailable(f"{path} cannot be read: {failure.strerror}") from None
-    if len(data) > limit:
-        raise KeyRefused(f"{path} is too long for a key file")
-    return data
 
 
 def _read(path: Path) -> dict[str, bytes]:

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,21 @@ def test_a_key_file_is_its_owners_alone(tmp_path: Path) -> None:
         path.chmod(mode)
         with pytest.raises(KeyRefused, match="chmod 600"):
             LocalKeyFile(path)
+
+
+@pytest.mark.parametrize("create", [LocalKeyFile.create, LocalSigner.create])
+def test_a_process_that_dies_while_it_makes_a_key_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, create: Callable[[Path], object]
+) -> None:
+    def dies(_: int) -> None:
+        raise SystemExit("killed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.fsync", dies)
+        with pytest.raises(SystemExit):
+            create(tmp_path / "keys")
+    assert not (tmp_path / "keys").exists()
+    create(tmp_path / "keys")
 
 
 async def test_a_rotated_file_opens_the_old_and_wraps_with_the_new(tmp_path: Path) -> None:
