@@ -1,10 +1,16 @@
-"""Options and hooks for every test."""
+"""Hooks for every test, and both databases, so that whatever is stored is tested on each."""
 
+import asyncio
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
+from gateway.store.database import Database
+from gateway.store.migrate import migrate
+from tests.aws.servers import ENVIRONMENT, Rclone, running_moto, running_rclone
 from tests.postgresql import PostgresqlServer, binaries, running_postgresql
 
 
@@ -25,3 +31,73 @@ def postgresql() -> Iterator[PostgresqlServer]:
         pytest.skip("PostgreSQL is not installed: tests/debian-packages.sh")
     with running_postgresql() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file as the migrations leave it, to copy from."""
+    file = tmp_path_factory.mktemp("migrated") / "jitgate.db"
+
+    async def make() -> None:
+        database = Database(f"sqlite:///{file}")
+        await migrate(database)
+        await database.close()
+
+    asyncio.run(make())
+    return file
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_server(request: pytest.FixtureRequest) -> PostgresqlServer | None:
+    """None: SQLite, which needs none."""
+    if request.param == "sqlite":
+        return None
+    server: PostgresqlServer = request.getfixturevalue("postgresql")
+    return server
+
+
+@pytest.fixture
+async def database_url(
+    database_server: PostgresqlServer | None, migrated: Path, tmp_path: Path
+) -> AsyncIterator[str]:
+    """A migrated database of the test's own."""
+    if database_server is None:
+        file = tmp_path / "jitgate.db"
+        shutil.copy(migrated, file)
+        yield f"sqlite:///{file}"
+        return
+    name = await database_server.new_database()
+    yield database_server.url(name)
+    await database_server.give_back(name)
+
+
+@pytest.fixture
+async def empty_url(database_server: PostgresqlServer | None, tmp_path: Path) -> AsyncIterator[str]:
+    """A database without tables."""
+    if database_server is None:
+        yield f"sqlite:///{tmp_path}/empty.db"
+        return
+    name = await database_server.new_database(empty=True)
+    yield database_server.url(name)
+    await database_server.drop(name)
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[str]:
+    """The address of a moto server for the whole run."""
+    with running_moto() as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rclone]:
+    """An S3 server for the whole run that checks signatures and keeps its objects on disk."""
+    with running_rclone(tmp_path_factory.mktemp("rclone")) as server:
+        yield server
+
+
+@pytest.fixture
+def aws_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Credentials for the servers of the tests, found as AWS's libraries find any."""
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)

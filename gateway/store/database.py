@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import URL, BigInteger, Connection, Dialect, event, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, MissingGreenlet
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncTransaction, create_async_engine
 from sqlalchemy.types import TypeDecorator
 
@@ -86,6 +86,7 @@ class Database:
             self.engine = create_async_engine(self.url, hide_parameters=True)
             event.listen(self.engine.sync_engine, "connect", _configure_sqlite)
             event.listen(self.engine.sync_engine, "begin", _begin_sqlite)
+            event.listen(self.engine.sync_engine, "invalidate", _let_go_sqlite)
         else:
             self.engine = postgresql.engine_for(self.url, connections=connections, patient=patient)
 
@@ -176,6 +177,13 @@ def _configure_sqlite(dbapi_connection: Any, _record: object) -> None:
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _let_go_sqlite(dbapi_connection: Any, _record: object, _error: object) -> None:
+    """A connection is given up when a call on it is cancelled. Closing it is not enough: SQLite keeps it, with its
+    write lock, for as long as a cursor of it is left in the trace of an exception."""
+    with contextlib.suppress(MissingGreenlet):  # collected as garbage, when it has nothing open any more
+        dbapi_connection.rollback()
 
 
 def _begin_sqlite(connection: Connection) -> None:

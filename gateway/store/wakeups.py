@@ -50,6 +50,7 @@ class Wakeups:
                     driver: Any = raw.driver_connection
                     try:
                         await self._serve(driver)
+                        raise ConnectionResetError("it was closed")
                     finally:
                         driver.terminate()
             except Exception as error:  # noqa: BLE001 - logged; a worker that dies would leave replicas to polling
@@ -65,7 +66,7 @@ class Wakeups:
         await driver.add_listener(_CHANNEL, self._hear)
         _log.info("wakeups.connected")
         self._changes.wake_all()
-        while True:
+        while not driver.is_closed():
             self._stirred.clear()
             told = list(self._untold)
             for payload in _payloads(told):

@@ -1,5 +1,4 @@
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -7,8 +6,16 @@ from gateway.store.database import Database
 
 
 @pytest.fixture
-async def empty(tmp_path: Path) -> AsyncIterator[Database]:
+async def empty(empty_url: str) -> AsyncIterator[Database]:
     """A database without tables."""
-    database = Database(f"sqlite+aiosqlite:///{tmp_path}/jitgate.db")
+    database = Database(empty_url)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """A database with the gateway's tables, and nothing in them but what the first migration writes."""
+    database = Database(database_url)
     yield database
     await database.close()

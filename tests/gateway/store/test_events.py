@@ -8,14 +8,12 @@ from sqlalchemy import create_engine, insert, select
 from gateway.store import events, tables
 from gateway.store.database import Database
 from gateway.store.events import Event, Filter
-from gateway.store.migrate import migrate
 from gateway.store.scopes import within
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 async def fill(database: Database) -> None:
-    await migrate(database)
     places = [("", ""), ("a", "eu"), ("a", "us"), ("b", "eu"), ("a", "eu")]
     new = [
         Event(f"thing.{number}", NOW + timedelta(hours=number), f"s{number % 2}", "x", account=a, region=r)
@@ -38,41 +36,40 @@ async def found(
 
 
 @pytest.mark.rule("R29")
-async def test_events_are_read_newest_first_in_pages(empty: Database) -> None:
-    await fill(empty)
+async def test_events_are_read_newest_first_in_pages(database: Database) -> None:
+    await fill(database)
     everywhere = {("*", "*")}
-    assert await found(empty, everywhere) == [5, 4, 3, 2, 1]
-    assert await found(empty, everywhere, limit=2) == [5, 4]
-    assert await found(empty, everywhere, limit=2, older_than=4) == [3, 2]
+    assert await found(database, everywhere) == [5, 4, 3, 2, 1]
+    assert await found(database, everywhere, limit=2) == [5, 4]
+    assert await found(database, everywhere, limit=2, older_than=4) == [3, 2]
 
 
 @pytest.mark.rule("R32")
-async def test_a_reader_sees_the_own_scopes_only(empty: Database) -> None:
-    await fill(empty)
-    assert await found(empty, {("a", "eu")}) == [5, 2]
-    assert await found(empty, {("a", "*")}) == [5, 3, 2]
-    assert await found(empty, {("*", "eu")}) == [5, 4, 2]
-    assert await found(empty, {("b", "eu"), ("a", "us")}) == [4, 3]
-    assert await found(empty, set()) == []
+async def test_a_reader_sees_the_own_scopes_only(database: Database) -> None:
+    await fill(database)
+    assert await found(database, {("a", "eu")}) == [5, 2]
+    assert await found(database, {("a", "*")}) == [5, 3, 2]
+    assert await found(database, {("*", "eu")}) == [5, 4, 2]
+    assert await found(database, {("b", "eu"), ("a", "us")}) == [4, 3]
+    assert await found(database, set()) == []
 
 
-async def test_filters_narrow(empty: Database) -> None:
-    await fill(empty)
+async def test_filters_narrow(database: Database) -> None:
+    await fill(database)
     everywhere = {("*", "*")}
-    assert await found(empty, everywhere, Filter(type_prefix="thing.4")) == [5]
-    assert await found(empty, everywhere, Filter(type_prefix="thing")) == [5, 4, 3, 2, 1]
-    assert await found(empty, everywhere, Filter(type_prefix="%4")) == []
-    assert await found(empty, everywhere, Filter(subject="s1")) == [4, 2]
+    assert await found(database, everywhere, Filter(type_prefix="thing.4")) == [5]
+    assert await found(database, everywhere, Filter(type_prefix="thing")) == [5, 4, 3, 2, 1]
+    assert await found(database, everywhere, Filter(type_prefix="%4")) == []
+    assert await found(database, everywhere, Filter(subject="s1")) == [4, 2]
     after, before = NOW + timedelta(hours=1), NOW + timedelta(hours=3)
-    assert await found(empty, everywhere, Filter(after=after, before=before)) == [3, 2]
+    assert await found(database, everywhere, Filter(after=after, before=before)) == [3, 2]
 
 
-async def test_what_is_read_is_what_was_written(empty: Database) -> None:
-    await migrate(empty)
+async def test_what_is_read_is_what_was_written(database: Database) -> None:
     event = Event("a.b", NOW, "s", "sum", "alice", "192.0.2.1", "a", "eu", {"deep": [1, {"x": None}]})
-    async with empty.transaction() as tx:
+    async with database.transaction() as tx:
         await events.append(tx.connection, event)
-    async with empty.read() as connection:
+    async with database.read() as connection:
         assert await events.page(connection, [("a", "eu")], Filter(), 1) == [(1, event)]
 
 

@@ -4,14 +4,13 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from opentelemetry import metrics
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
-from gateway.store import events, tables
+from gateway.store import events
 from gateway.store.database import Database
 from gateway.store.events import Event
 
@@ -37,11 +36,8 @@ def counted(reader: InMemoryMetricReader) -> dict[str, float]:
 
 @pytest.mark.rule("R34")
 async def test_requests_and_decisions_are_counted_once_committed(
-    tmp_path: Path, reader: InMemoryMetricReader
+    database: Database, reader: InMemoryMetricReader
 ) -> None:
-    database = Database(f"sqlite+aiosqlite:///{tmp_path / 'db'}")
-    async with database.transaction() as tx:
-        await tx.connection.run_sync(tables.metadata.create_all)
     with suppress(asyncio.CancelledError):
         async with database.transaction() as tx:
             await events.append(tx.connection, Event("access_request.approved", NOW, "oi-1", "approved"))
@@ -55,4 +51,3 @@ async def test_requests_and_decisions_are_counted_once_committed(
         )
         await events.append(tx.connection, Event("access_request.approved", NOW, "oi-2", "approved"))
     assert counted(reader) == {"access_request.opened": 1, "access_request.approved": 2}
-    await database.close()

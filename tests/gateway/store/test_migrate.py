@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, String, inspect, text
 
 from gateway.store import tables, targets
 from gateway.store.database import Database
-from gateway.store.migrate import DatabaseTooNew, migrate
+from gateway.store.migrate import DatabaseTooNew, migrate, newest_version, version_of
 
 
 async def _schema(database: Database) -> dict[str, list[str]]:
@@ -29,30 +29,61 @@ def _parts(sql: str) -> list[str]:
     return [head.replace('"', "").strip(), tail.strip(), *sorted(part.strip() for part in parts)]
 
 
-async def test_the_migrations_make_exactly_the_tables_that_the_code_declares(
-    empty: Database, tmp_path: Path
-) -> None:
+async def _tables(database: Database) -> set[str]:
+    async with database.read() as connection:
+        names = await connection.run_sync(lambda sync: inspect(sync).get_table_names())
+    return set(names) - {"alembic_version"}
+
+
+async def test_the_migrations_make_exactly_the_tables_that_the_code_declares(empty: Database) -> None:
     await migrate(empty)
-    declared = Database(f"sqlite+aiosqlite:///{tmp_path}/declared.db")
-    async with declared.transaction() as tx:
-        await tx.connection.run_sync(tables.metadata.create_all)
-    try:
-        assert await _schema(empty) == await _schema(declared)
-    finally:
-        await declared.close()
 
     def differences(connection: Connection) -> list[object]:
         return list(compare_metadata(MigrationContext.configure(connection), tables.metadata))
 
     async with empty.read() as connection:
         assert await connection.run_sync(differences) == []
+        assert await version_of(connection) == newest_version()
+    assert await _tables(empty) == set(tables.metadata.tables)
+
+
+async def test_on_sqlite_even_the_definitions_are_the_same(tmp_path: Path, migrated: Path) -> None:
+    made, declared = Database(f"sqlite:///{migrated}"), Database(f"sqlite:///{tmp_path}/declared.db")
+    async with declared.transaction() as tx:
+        await tx.connection.run_sync(tables.metadata.create_all)
+    try:
+        assert await _schema(made) == await _schema(declared)
+    finally:
+        await made.close()
+        await declared.close()
+
+
+async def test_postgresql_orders_every_text_by_its_bytes(database: Database) -> None:
+    if database.is_sqlite:
+        return
+    text_columns = {
+        (table.name, column.name)
+        for table in tables.metadata.tables.values()
+        for column in table.c
+        if isinstance(column.type, String)
+    }
+    query = text(
+        "SELECT table_name, column_name, collation_name FROM information_schema.columns"
+        " WHERE table_schema = 'public' AND data_type IN ('character varying', 'text')"
+    )
+    async with database.read() as connection:
+        found = {(table, column): collation for table, column, collation in await connection.execute(query)}
+    assert text_columns <= set(found)
+    assert set(found.values()) == {"C"}
 
 
 async def test_migrating_again_changes_nothing(empty: Database) -> None:
     await migrate(empty)
-    before = await _schema(empty)
+    async with empty.read() as connection:
+        before = await targets.all_targets(connection)
     await migrate(empty)
-    assert await _schema(empty) == before
+    async with empty.read() as connection:
+        assert await targets.all_targets(connection) == before
 
 
 @pytest.mark.rule("R1")
@@ -65,8 +96,8 @@ async def test_access_is_enabled_in_the_default_account_and_region_and_nowhere_e
         assert not await targets.is_enabled(connection, "production", "default")
 
 
-async def test_processes_that_start_together_take_turns(tmp_path: Path) -> None:
-    databases = [Database(f"sqlite+aiosqlite:///{tmp_path}/jitgate.db") for _ in range(3)]
+async def test_processes_that_start_together_take_turns(empty_url: str) -> None:
+    databases = [Database(empty_url) for _ in range(3)]
     await asyncio.gather(*(migrate(database) for database in databases))
     for database in databases:
         async with database.read() as connection:
@@ -87,4 +118,4 @@ async def test_a_step_that_fails_leaves_the_database_as_it_was(empty: Database) 
         await tx.connection.execute(text("CREATE TABLE users (id INTEGER)"))
     with pytest.raises(Exception, match="users"):
         await migrate(empty)
-    assert list(await _schema(empty)) == ["users"]
+    assert await _tables(empty) == {"users"}
