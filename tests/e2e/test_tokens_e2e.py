@@ -168,11 +168,13 @@ WELL_FORMED = new_token()
         (WELL_FORMED.swapcase(), ("INVALID_ARGUMENT", "TOKEN_MALFORMED")),
         (WELL_FORMED + "\n", ("INVALID_ARGUMENT", "TOKEN_MALFORMED")),
         ("' OR 1=1 --", ("INVALID_ARGUMENT", "TOKEN_MALFORMED")),
-        ("\u0000\u2028 токен", ("INVALID_ARGUMENT", "TOKEN_MALFORMED")),
+        ("\0" + WELL_FORMED[1:], ("INVALID_ARGUMENT", "INVALID_FIELD")),
+        ("токен", ("INVALID_ARGUMENT", "TOKEN_MALFORMED")),
         (WELL_FORMED, ("PERMISSION_DENIED", "TOKEN_UNKNOWN")),
     ],
     ids=[
-        "empty", "301", "huge", "300", "cut", "one-off", "cases", "newline", "injection", "foreign", "made-up",
+        "empty", "301", "huge", "300", "cut", "one-off", "cases", "newline", "injection", "nul", "foreign",
+        "made-up",
     ],
 )  # fmt: skip
 def test_what_is_no_token_of_ours(on: Stage, token: str, expected: tuple[str, str]) -> None:

@@ -39,6 +39,8 @@ REMOVED = ("PERMISSION_DENIED", "USER_REMOVED")
 LOCKED = ("PERMISSION_DENIED", "USER_LOCKED")
 NOT_PERMITTED = ("PERMISSION_DENIED", "NOT_PERMITTED")
 NOT_THERE = ("NOT_FOUND", "REQUEST_NOT_FOUND")
+NO_ACTIVATION = "act-000000000000"
+NO_SUCH_ACTIVATION = ("NOT_FOUND", "ACTIVATION_NOT_FOUND")
 EMPTY = ("OK", "")
 """It answers, and the answer holds nothing that is anybody else's."""
 
@@ -116,6 +118,8 @@ class Things:
             "NodeService/RemoveNode": {"node": "web-2", **at},
             "NodeService/CheckNode": {"node": "web-1", **at},
             "NodeService/GetNodeTrust": {"node": "web-1", **at},
+            "ActivationService/CreateActivation": {"default_name": "stranger", **at},
+            "ActivationService/DeleteActivation": {"id": NO_ACTIVATION},
             "SessionService/Connect": {
                 "open": {
                     "access_token": self.token,
@@ -313,14 +317,17 @@ def test_the_sign_in_address_serves_signing_in_only(
     """With or without a certificate, a right one even."""
     with contextlib.closing(ReflectedClient(on.gateway.sign_in_address, on.gateway.ca_file)) as anonymous:
         there = anonymous.methods()
-    assert [method.full_name for method in there] == ["jitgate.v1.SignInService.SignIn"]
+    assert {method.containing_service.name for method in there} == {"RegistrationService", "SignInService"}
+    assert {needed(method) for method in there} == {Permission.PERMISSION_PUBLIC}
     before = on.rows()
     for identity in (None, on.administrator.identity):
         found = outcomes(on, things, methods, identity, on.gateway.sign_in_address)
         assert {outcome for outcome, _ in found.values()} == {("UNIMPLEMENTED", "")}
         # A certificate proves nobody there: a sign-in without a proof is refused.
         found = outcomes(on, things, there, identity, on.gateway.sign_in_address)
-        assert {outcome for outcome, _ in found.values()} == {("INVALID_ARGUMENT", "INVALID_FIELD")}
+        assert found["SignInService/SignIn"][0] == ("INVALID_ARGUMENT", "INVALID_FIELD")
+        assert {outcome[0] for outcome, _ in found.values()} <= {"OK", "INVALID_ARGUMENT", "NOT_FOUND"}
+        assert_no_secret(things, found)
     assert on.rows() == before
     assert on.is_alive()
 
@@ -348,6 +355,8 @@ def _gone(what: str) -> Outcome:
 # there, and what lists things lists those of elsewhere.
 ELSEWHERE = {
     **WITHOUT_ROLE,
+    "ActivationService/DeleteActivation": NO_SUCH_ACTIVATION,
+    "ActivationService/ListActivations": EMPTY,
     "AccessService/CancelAccessRequest": NOT_THERE,
     "AccessService/ReturnAccess": NOT_THERE,
     "AccessService/GetAccessToken": NOT_THERE,
@@ -405,6 +414,7 @@ def test_somebody_with_every_role_in_another_account_and_region(
 
 # Where even the right person is refused, for what the thing is and not for who asks.
 RIGHT_BUT = {
+    "ActivationService/DeleteActivation": NO_SUCH_ACTIVATION,
     "ApprovalService/Revoke": ("FAILED_PRECONDITION", "NOTHING_TO_WITHDRAW"),
     "SessionService/TerminateSession": ("FAILED_PRECONDITION", "SESSION_ENDED"),
 }
