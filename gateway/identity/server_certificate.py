@@ -23,6 +23,7 @@ class ServerIdentity:
     """What a TLS server shows: its certificate followed by the authority's, and the key. PEM."""
 
     certificate_chain: bytes
+    valid_from: datetime
     expires_at: datetime
     private_key: bytes = field(repr=False)
 
@@ -48,25 +49,28 @@ class ServerCertificate:
     def current(self) -> ServerIdentity:
         """The identity to show now; asked at every handshake, from any thread."""
         with self._issuing:
-            if self._clock() >= self._current.expires_at - _RENEW_BEFORE_EXPIRY:
+            now, shown = self._clock(), self._current
+            # One from the future was issued by a clock that ran ahead and has been set right since.
+            if now >= shown.expires_at - _RENEW_BEFORE_EXPIRY or now < shown.valid_from:
                 self._current = self._issue()
             return self._current
 
     def _issue(self) -> ServerIdentity:
         now = self._clock()
+        valid_from = now - SKEW
         expires_at = min(now + _LIFETIME, self._authority.certificate.not_valid_after_utc)
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = self._authority.sign(
             x509.CertificateBuilder()
             .subject_name(common_name(self._name[:64]))
             .public_key(key.public_key())
-            .not_valid_before(now - SKEW)
+            .not_valid_before(valid_from)
             .not_valid_after(expires_at)
             .add_extension(self._names, critical=False)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         )
         chain = certificate.public_bytes(Encoding.PEM) + self._authority.certificate_pem()
-        return ServerIdentity(chain, expires_at, private_key_pem(key))
+        return ServerIdentity(chain, valid_from, expires_at, private_key_pem(key))
 
 
 def _general_name(name: str) -> x509.GeneralName:

@@ -46,6 +46,15 @@ class TestAuthority:
         first = CertificateAuthority.load_or_create(file, "a CA", time)
         assert CertificateAuthority.load_or_create(file, "a CA", time).certificate == first.certificate
 
+    def test_one_of_a_clock_that_ran_ahead_is_replaced(self, authority: CertificateAuthority, time: Time) -> None:
+        server = ServerCertificate(authority, ["localhost"], time)
+        time.forward(days=100)
+        ahead = server.current()
+        time.forward(days=-100)
+        right = server.current()
+        assert right.valid_from <= time() < ahead.valid_from
+        assert server.current() is right
+
     def test_its_repr_holds_no_key(self, authority: CertificateAuthority) -> None:
         assert "rivate" not in repr(authority)
 
@@ -95,6 +104,15 @@ class TestServerCertificate:
         assert second != first
         assert second.expires_at == time() + timedelta(days=30)
         assert server.current() is second
+
+    def test_one_of_a_clock_that_ran_ahead_is_replaced(self, authority: CertificateAuthority, time: Time) -> None:
+        server = ServerCertificate(authority, ["localhost"], time)
+        time.forward(days=100)
+        ahead = server.current()
+        time.forward(days=-100)
+        right = server.current()
+        assert right.valid_from <= time() < ahead.valid_from
+        assert server.current() is right
 
     def test_its_repr_holds_no_key(self, authority: CertificateAuthority, time: Time) -> None:
         assert "PRIVATE" not in repr(ServerCertificate(authority, ["localhost"], time).current())
