@@ -16,7 +16,9 @@ from gateway.access.requests import AccessRequests
 from gateway.access.tokens import AccessTokens
 from gateway.access.transitions import Transitions
 from gateway.api.access import AccessService
+from gateway.api.activation import ActivationService, RegistrationService
 from gateway.api.administration import AdministrationService
+from gateway.api.agent import AgentService
 from gateway.api.approval import ApprovalService
 from gateway.api.identity import IdentityService
 from gateway.api.node import NodeService
@@ -41,7 +43,14 @@ from gateway.identity.sign_in import SignIn
 from gateway.identity.signed_in import Certifier
 from gateway.identity.targets import Targets
 from gateway.keys import Keys
+from gateway.nodes.agents.activations import Activations
+from gateway.nodes.agents.attachments import Attachments
+from gateway.nodes.agents.caller import AgentAuthenticator
+from gateway.nodes.agents.connector import AgentConnector
+from gateway.nodes.agents.model import AGENT
+from gateway.nodes.agents.registration import Registrations
 from gateway.nodes.login import SshLogins
+from gateway.nodes.model import SSH
 from gateway.nodes.registry import NodeRegistry
 from gateway.nodes.ssh import SshConnector
 from gateway.sessions.ending import LastEntries
@@ -57,8 +66,12 @@ from gateway.store.wakeups import Wakeups
 from jitgate.v1 import (
     access_pb2,
     access_pb2_grpc,
+    activation_pb2,
+    activation_pb2_grpc,
     administration_pb2,
     administration_pb2_grpc,
+    agent_pb2,
+    agent_pb2_grpc,
     approval_pb2,
     approval_pb2_grpc,
     identity_pb2,
@@ -87,6 +100,10 @@ class Assembly:
     sessions: Lifecycle
     workers: tuple[Worker, ...]  # each runs until it is cancelled
     services: tuple[Registration, ...]
+    attachments: Attachments
+    agent_authenticator: AgentAuthenticator
+    agent_services: tuple[Registration, ...]
+    registrations: Registrations
     sign_in: SignIn
     oidc: OidcSignIn
 
@@ -122,12 +139,14 @@ def assemble(settings: Configuration, keys: Keys, database: Database, clock: Clo
         observer=RecordingIndex(database, store, clock, changes),
         clock=clock,
     )
+    attachments = Attachments(database, clock, changes, replica=replica)
+    registrations = Registrations(database, keys.agents, changes, clock)
     last_entries = LastEntries(database, clock, changes)
     watch = Watch(database, gate, clock, changes, replica=replica)
     opener = Opener(
         database,
         gate,
-        {"ssh": SshConnector(logins)},
+        {SSH: SshConnector(logins), AGENT: AgentConnector(attachments)},
         recorder,
         last_entries,
         clock=clock,
@@ -153,7 +172,7 @@ def assemble(settings: Configuration, keys: Keys, database: Database, clock: Clo
         authenticator=Authenticator(database, keys.clients, clock),
         recorder=recorder,
         sessions=sessions,
-        workers=(deadlines.run, watch.run, *told),
+        workers=(deadlines.run, watch.run, attachments.run, *told),
         services=(
             _serve(access_pb2, access_pb2_grpc, AccessService(requests, reader, tokens)),
             _serve(approval_pb2, approval_pb2_grpc, ApprovalService(requests)),
@@ -165,6 +184,7 @@ def assemble(settings: Configuration, keys: Keys, database: Database, clock: Clo
                 ),
             ),
             _serve(node_pb2, node_pb2_grpc, NodeService(registry)),
+            _serve(activation_pb2, activation_pb2_grpc, ActivationService(Activations(database, clock))),
             Registration(
                 session_pb2.DESCRIPTOR.services_by_name["SessionService"],
                 add_session_service,
@@ -174,6 +194,10 @@ def assemble(settings: Configuration, keys: Keys, database: Database, clock: Clo
             _serve(administration_pb2, administration_pb2_grpc, administration),
             _serve(identity_pb2, identity_pb2_grpc, IdentityService()),
         ),
+        attachments=attachments,
+        agent_authenticator=AgentAuthenticator(database, keys.agents, clock),
+        agent_services=(_serve(agent_pb2, agent_pb2_grpc, AgentService(attachments, registrations)),),
+        registrations=registrations,
         sign_in=SignIn(database, passwords, certifier, clock),
         oidc=OidcSignIn(database, providers, certifier, ender, clock),
     )
@@ -182,6 +206,11 @@ def assemble(settings: Configuration, keys: Keys, database: Database, clock: Clo
 def sign_in_service(parts: Assembly, gateway_address: str) -> Registration:
     """The service of the sign-in listener. `gateway_address` is where clients find everything else."""
     return _serve(identity_pb2, identity_pb2_grpc, SignInService(parts.sign_in, parts.oidc, gateway_address))
+
+
+def registration_service(parts: Assembly, agent_address: str) -> Registration:
+    """The service where nodes join. `agent_address` is where their agents find the gateway from then on."""
+    return _serve(activation_pb2, activation_pb2_grpc, RegistrationService(parts.registrations, agent_address))
 
 
 def _serve(messages: Any, generated: Any, servicer: Any) -> Registration:

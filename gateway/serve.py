@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from gateway import keys as key_folder
 from gateway import telemetry
 from gateway.api.server import Listener
-from gateway.assembly import Assembly, assemble, sign_in_service
+from gateway.assembly import Assembly, assemble, registration_service, sign_in_service
 from gateway.config import Configuration
 from gateway.identity.administrator_codes import ensure_first_administrator
 from gateway.keys import Keys
@@ -72,6 +72,7 @@ async def _serving(settings: Configuration, keys: Keys, database: Database) -> A
     recovery = await parts.recorder.start()
     try:
         lost = await parts.sessions.recover()
+        await parts.attachments.recover()
         if lost or recovery.finished or recovery.waiting or recovery.quarantined:
             _log.warning(
                 "recovered",
@@ -81,36 +82,53 @@ async def _serving(settings: Configuration, keys: Keys, database: Database) -> A
                 recordings_quarantined=len(recovery.quarantined),
             )
         async with _workers(parts):
-            gateway, sign_in = _listeners(settings, keys, parts)
+            gateway, sign_in, agents = _listeners(settings, keys, parts)
             code = await ensure_first_administrator(database, utc_now)
             await gateway.start()
             await sign_in.start()
-            _log.info("serving", address=gateway.address, sign_in_address=sign_in.address, version=VERSION)
+            await agents.start()
             _greet(sign_in.address, keys, code)
+            _log.info(
+                "serving",
+                address=gateway.address,
+                sign_in_address=sign_in.address,
+                agent_address=agents.address,
+                version=VERSION,
+            )
             try:
                 yield
             finally:
                 await gateway.refuse_new()
                 await sign_in.stop(0)
                 await parts.sessions.stop(settings.shutdown_grace_seconds)
+                parts.attachments.stop()
+                await agents.stop(1)
                 await gateway.stop(1)
     finally:
         await parts.recorder.stop()
         await parts.oidc.close()
 
 
-def _listeners(settings: Configuration, keys: Keys, parts: Assembly) -> tuple[Listener, Listener]:
+def _listeners(settings: Configuration, keys: Keys, parts: Assembly) -> tuple[Listener, Listener, Listener]:
     authenticate = parts.authenticator.authenticate
     gateway = Listener(settings.listen, parts.services, keys.tls_material, authenticate, anonymous=False)
+    agents = Listener(
+        settings.agent_listen,
+        parts.agent_services,
+        keys.agent_tls_material,
+        parts.agent_authenticator.authenticate,
+        anonymous=False,
+    )
     public = settings.public_address or gateway.address
+    agent_address = settings.agent_public_address or agents.address
     sign_in = Listener(
         settings.sign_in_listen,
-        (sign_in_service(parts, public),),
+        (sign_in_service(parts, public), registration_service(parts, agent_address)),
         keys.tls_material,
         authenticate,
         anonymous=True,
     )
-    return gateway, sign_in
+    return gateway, sign_in, agents
 
 
 @contextlib.asynccontextmanager

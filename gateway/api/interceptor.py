@@ -13,10 +13,9 @@ from google.protobuf.message import Message
 from opentelemetry import metrics, propagate, trace
 
 from gateway.api import bounds, failures, status
-from gateway.api.current import set_caller
+from gateway.api.current import Bearer, set_caller
 from gateway.api.peer import source_address
 from gateway.errors import Kind, Refused
-from gateway.identity.caller import Caller
 from gateway.store.failures import DatabaseUnavailable, WriteConflict
 from jitgate.v1.annotations_pb2 import Permission
 
@@ -27,7 +26,7 @@ _duration = metrics.get_meter("jitgate.api").create_histogram(
 )
 
 # Proves who is at the other end: certificate as PEM, source address -> the caller. Raises Refused.
-Authenticate = Callable[[bytes, str], Awaitable[Caller]]
+Authenticate = Callable[[bytes, str], Awaitable[Bearer]]
 
 _NO_GRANT = (Permission.PERMISSION_PUBLIC, Permission.PERMISSION_SIGNED_IN)
 # Generic in the stubs only.
@@ -145,7 +144,7 @@ class Guard(grpc.aio.ServerInterceptor):
                     ms=round(milliseconds),
                 )
 
-    async def _admit(self, method: str, context: "_Context", peer: str) -> Caller | None:
+    async def _admit(self, method: str, context: "_Context", peer: str) -> Bearer | None:
         needed = self._required.get(method, Permission.PERMISSION_UNSPECIFIED)
         if needed == Permission.PERMISSION_UNSPECIFIED:
             raise Refused(Kind.PERMISSION_DENIED, "NOT_SERVED", "this method is not served")

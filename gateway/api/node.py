@@ -98,6 +98,7 @@ def node_message(node: Node) -> node_pb2.Node:
         created_at=values.timestamp(node.created_at),
         last_seen_at=values.timestamp(node.last_seen_at),
         revision=node.revision,
+        connected=bool(node.attached_to),
     )
 
 

@@ -86,6 +86,14 @@ def checked_endpoint(endpoint: SshEndpoint, *, needs_proof: bool = True) -> SshE
     return SshEndpoint(endpoint.host, endpoint.port or DEFAULT_SSH_PORT, endpoint.login, keys, authorities)
 
 
+def checked_login_alone(endpoint: SshEndpoint) -> SshEndpoint:
+    """The endpoint of a node that dials. Raises Refused INVALID_FIELD where an address or keys are given."""
+    if endpoint.host or endpoint.host_keys or endpoint.host_cas:
+        raise invalid("ssh", "has only a login where the node is reached through its agent", "Leave the rest out.")
+    check_login("ssh.login", endpoint.login)
+    return SshEndpoint(host="", port=0, login=endpoint.login)
+
+
 def _normal(field: str, lines: tuple[str, ...]) -> tuple[str, ...]:
     keys = (host_keys.host_key(f"{field}[{index}]", line) for index, line in enumerate(lines))
     return tuple(dict.fromkeys(keys))

@@ -69,6 +69,15 @@ def no_login(node: str) -> Refused:
     )
 
 
+def needs_no_trust(node: str) -> Refused:
+    return Refused(
+        Kind.FAILED_PRECONDITION,
+        "NO_SSH",
+        f"{node} is reached through its agent; its sshd needs to know nothing of the gateway",
+        "There is nothing to do.",
+    )
+
+
 def check_failed(check: NodeCheck) -> Refused:
     """The first step that failed, as the reason for not registering a node."""
     return Refused(

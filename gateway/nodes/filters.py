@@ -18,6 +18,8 @@ _PROPERTIES: dict[str, Callable[[Node], str | None]] = {
     "locked": lambda node: "true" if node.locked else "false",
     "platform": lambda node: node.properties.get("platform"),
     "ssh_version": lambda node: node.properties.get("ssh_version"),
+    "agent_version": lambda node: node.properties.get("agent_version"),
+    "connected": lambda node: "true" if node.attached_to else "false",
 }
 _WHAT_TO_DO = (
     f"Filter by {', '.join(_PROPERTIES)}, tag:KEY or tag:KEY=VALUE; a * at the end of a value matches a prefix."

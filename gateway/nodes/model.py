@@ -42,6 +42,7 @@ class Node:
     """A registered node. `revision` grows with every change; `removed_at` is set for good once it is removed.
 
     `properties` are what the node said of itself ("platform", "ssh_version"): shown, never policy input (R3).
+    `attached_to` is the gateway process that the node's agent is connected to; "" is none.
     """
 
     id: str
@@ -59,6 +60,7 @@ class Node:
     locked_by: str = ""
     lock_reason: str = ""
     revision: int = 1
+    attached_to: str = ""
 
     @property
     def locked(self) -> bool:
@@ -67,7 +69,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class NodeCheck:
-    """One step of a check: "dial", "host_key", "certificate", "forwarding" or "shell"."""
+    """One step of a check: "dial", "host_key", "certificate", "forwarding", "shell"; or "agent"."""
 
     step: str
     passed: bool

@@ -171,10 +171,12 @@ class NodeRegistry:
         caller.require(permissions.PERMISSION_WRITE_NODES, account, region)
         if both := set(set_tags) & set(remove_tags):
             raise invalid("remove_tags", f"{min(both)!r} is to be set and removed at once")
-        if endpoint:
-            endpoint = bounds.checked_endpoint(endpoint)
         async with self._database.transaction() as tx:
             node = await self._locked(tx, scope, reference)
+            if endpoint and node.connector == SSH:
+                endpoint = bounds.checked_endpoint(endpoint)
+            elif endpoint:
+                endpoint = bounds.checked_login_alone(endpoint)
             kept = {key: value for key, value in node.tags.items() if key not in remove_tags}
             changed = replace(node, tags={**kept, **set_tags}, endpoint=endpoint or node.endpoint)
             bounds.check_tags(changed.tags)
@@ -204,6 +206,8 @@ class NodeRegistry:
         """Tries the node step by step. Raises Refused NO_LOGIN."""
         caller.require(permissions.PERMISSION_WRITE_NODES, *scope)
         node = await self.get(caller, scope, reference)
+        if node.connector != SSH:
+            return (await self._check_agent(node),)
         report = await self._check(node)
         if report.properties:
             async with self._database.transaction() as tx:
@@ -220,6 +224,8 @@ class NodeRegistry:
         endpoint = SshEndpoint(host="")
         if reference:
             node = await self.get(caller, scope, reference)
+            if node.connector != SSH:
+                raise errors.needs_no_trust(node.name)
             node_id, endpoint = node.id, node.endpoint
         else:
             caller.require(permissions.PERMISSION_READ_NODES, *scope)
@@ -241,6 +247,16 @@ class NodeRegistry:
     async def _check(self, node: Node) -> CheckReport:
         login = await self._login((node.account, node.region), node.endpoint, node.name)
         return await self._checker.check(node, login)
+
+    async def _check_agent(self, node: Node) -> NodeCheck:
+        """A node that dials is reached or not; there is nothing to log in to. Raises Refused NO_LOGIN."""
+        login = await self._login((node.account, node.region), node.endpoint, node.name)
+        if node.attached_to:
+            return NodeCheck("agent", True, f"its agent is connected; sessions run as {login}")
+        since = f"since {node.last_seen_at:%Y-%m-%d %H:%M:%S} UTC" if node.last_seen_at else "and never was"
+        return NodeCheck(
+            "agent", False, f"its agent is not connected {since}", "On the node: systemctl status jitgate-agent"
+        )
 
     async def _login(self, scope: Scope, endpoint: SshEndpoint, name: str) -> str:
         if endpoint.login:

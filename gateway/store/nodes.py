@@ -15,9 +15,10 @@ _nodes = tables.nodes
 _ROWS_AT_A_TIME = 500
 
 
-async def get(connection: AsyncConnection, node_id: str) -> Node | None:
+async def get(connection: AsyncConnection, node_id: str, *, for_update: bool = False) -> Node | None:
     """The node, removed ones included. None: the id was never used."""
-    row = (await connection.execute(select(_nodes).where(_nodes.c.id == node_id))).one_or_none()
+    query = select(_nodes).where(_nodes.c.id == node_id)
+    row = (await connection.execute(query.with_for_update() if for_update else query)).one_or_none()
     return None if row is None else _node(row)
 
 
@@ -48,6 +49,17 @@ async def stream(
     async with connection.stream(query, execution_options={"yield_per": _ROWS_AT_A_TIME}) as rows:
         async for row in rows:
             yield _node(row)
+
+
+async def names_beginning(connection: AsyncConnection, prefix: str, account: str, region: str) -> set[str]:
+    """Names of live nodes of that account and Region."""
+    query = select(_nodes.c.name).where(
+        _nodes.c.name.startswith(prefix, autoescape=True),
+        _nodes.c.account == account,
+        _nodes.c.region == region,
+        _nodes.c.removed_at.is_(None),
+    )
+    return set((await connection.execute(query)).scalars())
 
 
 async def add(connection: AsyncConnection, node: Node) -> None:
@@ -105,4 +117,5 @@ def _node(row: Row[Any]) -> Node:
         locked_by=row.locked_by or "",
         lock_reason=row.lock_reason or "",
         revision=row.revision,
+        attached_to=row.attached_to or "",
     )

@@ -41,6 +41,8 @@ NOT_PERMITTED = ("PERMISSION_DENIED", "NOT_PERMITTED")
 NOT_THERE = ("NOT_FOUND", "REQUEST_NOT_FOUND")
 NO_ACTIVATION = "act-000000000000"
 NO_SUCH_ACTIVATION = ("NOT_FOUND", "ACTIVATION_NOT_FOUND")
+NO_ACTIVATION = "act-000000000000"
+NO_SUCH_ACTIVATION = ("NOT_FOUND", "ACTIVATION_NOT_FOUND")
 EMPTY = ("OK", "")
 """It answers, and the answer holds nothing that is anybody else's."""
 
@@ -118,6 +120,8 @@ class Things:
             "NodeService/RemoveNode": {"node": "web-2", **at},
             "NodeService/CheckNode": {"node": "web-1", **at},
             "NodeService/GetNodeTrust": {"node": "web-1", **at},
+            "ActivationService/CreateActivation": {"default_name": "stranger", **at},
+            "ActivationService/DeleteActivation": {"id": NO_ACTIVATION},
             "ActivationService/CreateActivation": {"default_name": "stranger", **at},
             "ActivationService/DeleteActivation": {"id": NO_ACTIVATION},
             "SessionService/Connect": {
@@ -357,6 +361,8 @@ ELSEWHERE = {
     **WITHOUT_ROLE,
     "ActivationService/DeleteActivation": NO_SUCH_ACTIVATION,
     "ActivationService/ListActivations": EMPTY,
+    "ActivationService/DeleteActivation": NO_SUCH_ACTIVATION,
+    "ActivationService/ListActivations": EMPTY,
     "AccessService/CancelAccessRequest": NOT_THERE,
     "AccessService/ReturnAccess": NOT_THERE,
     "AccessService/GetAccessToken": NOT_THERE,
@@ -414,6 +420,7 @@ def test_somebody_with_every_role_in_another_account_and_region(
 
 # Where even the right person is refused, for what the thing is and not for who asks.
 RIGHT_BUT = {
+    "ActivationService/DeleteActivation": NO_SUCH_ACTIVATION,
     "ActivationService/DeleteActivation": NO_SUCH_ACTIVATION,
     "ApprovalService/Revoke": ("FAILED_PRECONDITION", "NOTHING_TO_WITHDRAW"),
     "SessionService/TerminateSession": ("FAILED_PRECONDITION", "SESSION_ENDED"),

@@ -1,0 +1,242 @@
+"""The running agent: stays connected, serves the sessions that the gateway orders, renews its certificate."""
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from clients.agent import logins
+from clients.agent.cgroups import SessionGroups
+from clients.agent.flow import Budget
+from clients.agent.log import log
+from clients.agent.process import Plan
+from clients.agent.session import Session
+from clients.agent.state import Registration, State, Unusable
+from jitgate.v1.agent_pb2 import (
+    SESSION_REFUSAL_BUSY,
+    SESSION_REFUSAL_LOGIN,
+    AgentHeartbeat,
+    AgentHello,
+    AgentMessage,
+    GatewayMessage,
+    NodeFrame,
+    RenewCertificateRequest,
+    RenewCertificateResponse,
+    SessionOrder,
+    SessionRefusal,
+    SessionRefused,
+)
+
+PROTOCOL = 1
+DEFAULT_MAX_SESSIONS = 64
+_SERVICE = "/jitgate.v1.AgentService"
+_SHORTEST_WAIT, _LONGEST_WAIT = 0.5, 60.0
+_STEADY_SECONDS = 30.0
+_WELCOME_SECONDS = 20.0
+_RENEWAL_SECONDS = 600.0
+_OPTIONS = (
+    ("grpc.use_local_subchannel_pool", 1),  # each attempt is a fresh one; the waiting in between is ours
+    ("grpc.enable_retries", 0),
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.max_receive_message_length", 4 << 20),
+)
+
+
+@dataclass(slots=True)
+class _Link:
+    """One connection to the gateway."""
+
+    channel: grpc.aio.Channel
+    call: "grpc.aio.StreamStreamCall[AgentMessage, GatewayMessage]"
+    say: "asyncio.Queue[AgentMessage]"
+
+
+class Agent:
+    """`run` until it is cancelled."""
+
+    def __init__(self, state: State, max_sessions: int = DEFAULT_MAX_SESSIONS) -> None:
+        self._state = state
+        self._max_sessions = max_sessions
+        self._budget = Budget()
+        self._groups = SessionGroups()
+        self._sessions: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Raises Unusable."""
+        waits = 0
+        while True:
+            began = time.monotonic()
+            try:
+                await self._stay_attached()
+                why = "the gateway closed the connection"
+            except grpc.aio.AioRpcError as error:
+                why = f"{error.code().name}: {error.details()}"
+            except (asyncio.InvalidStateError, TimeoutError) as error:
+                why = str(error) or "no answer"
+            waits = 0 if time.monotonic() - began > _STEADY_SECONDS else waits + 1
+            # Many agents lose one gateway at the same moment: each waits for a time of its own.
+            wait = random.uniform(0, min(_LONGEST_WAIT, _SHORTEST_WAIT * 2 ** min(waits, 10)))  # noqa: S311  # no secret
+            self._state.note("waiting", why)
+            log("detached", reason=why, retry_in_seconds=round(wait, 1), what_to_do=self._advice())
+            await asyncio.sleep(wait)
+
+    async def _stay_attached(self) -> None:
+        """One connection, from dialling to its end. No session outlives it."""
+        registration = self._registration()
+        ca, key, chain = self._state.credentials()
+        credentials = grpc.ssl_channel_credentials(ca, key, chain)
+        async with grpc.aio.secure_channel(registration.agent_address, credentials, options=_OPTIONS) as channel:
+            attach = channel.stream_stream(
+                f"{_SERVICE}/Attach",
+                request_serializer=_encode,
+                response_deserializer=GatewayMessage.FromString,
+            )
+            link = _Link(channel, attach(), asyncio.Queue())
+            tasks: list[asyncio.Task[None]] = []
+            try:
+                heartbeat = await self._greet(link)
+                log("attached", gateway=registration.agent_address, node=registration.node_id)
+                self._state.note("attached")
+                tasks += [
+                    asyncio.create_task(self._talk(link, heartbeat)),
+                    asyncio.create_task(self._keep_certified(channel)),
+                ]
+                while isinstance(message := await link.call.read(), GatewayMessage):  # what else comes is the end
+                    if message.WhichOneof("message") == "order":
+                        self._take(link, message.order)
+                code = await link.call.code()
+                if code is not grpc.StatusCode.OK:
+                    raise TimeoutError(f"{code.name}: {await link.call.details()}")
+            finally:
+                for task in (*tasks, *self._sessions):
+                    task.cancel()
+                await asyncio.gather(*tasks, *self._sessions, return_exceptions=True)
+
+    async def _greet(self, link: _Link) -> float:
+        """Seconds between heartbeats."""
+        system = os.uname()
+        hello = AgentHello(
+            protocol=PROTOCOL,
+            agent_version=version("jitgate"),
+            platform=f"{system.sysname} {system.release} {system.machine}",
+        )
+        async with asyncio.timeout(_WELCOME_SECONDS):
+            await link.call.write(AgentMessage(hello=hello))
+            message = await link.call.read()
+        if not isinstance(message, GatewayMessage) or message.WhichOneof("message") != "welcome":
+            raise TimeoutError(f"{(await link.call.code()).name}: {await link.call.details()}")
+        return max(1.0, float(message.welcome.heartbeat_seconds))
+
+    async def _talk(self, link: _Link, heartbeat: float) -> None:
+        while True:
+            message = AgentMessage(heartbeat=AgentHeartbeat())
+            with contextlib.suppress(TimeoutError):
+                message = await asyncio.wait_for(link.say.get(), heartbeat)
+            await link.call.write(message)
+
+    # -- sessions -----------------------------------------------------------------------------------------------
+
+    def _take(self, link: _Link, order: SessionOrder) -> None:
+        if len(self._sessions) >= self._max_sessions:
+            message = f"it runs {self._max_sessions} sessions and takes no more"
+            self._refuse(link, order, SESSION_REFUSAL_BUSY, message)
+            return
+        try:
+            login = logins.find(order.login)
+        except logins.LoginRefused as refused:
+            self._refuse(link, order, SESSION_REFUSAL_LOGIN, str(refused))
+            return
+        has_terminal = order.HasField("terminal")
+        plan = Plan(
+            session_id=order.session_id,
+            login=login,
+            lifetime=float(order.lifetime_seconds),
+            command=order.command,
+            profile=order.shell_profile,
+            term=order.terminal.term if has_terminal else "",
+            size=(order.terminal.columns, order.terminal.rows) if has_terminal else None,
+        )
+        task = asyncio.create_task(self._serve(link, order, Session(plan, self._budget, self._groups)))
+        self._sessions.add(task)
+        task.add_done_callback(self._sessions.discard)
+
+    def _refuse(self, link: _Link, order: SessionOrder, reason: "SessionRefusal.ValueType", message: str) -> None:
+        log("session_refused", session=order.session_id, login=order.login, reason=message)
+        refused = SessionRefused(nonce=order.nonce, reason=reason, message=message)
+        link.say.put_nowait(AgentMessage(refused=refused))
+
+    async def _serve(self, link: _Link, order: SessionOrder, session: Session) -> None:
+        call = link.channel.stream_stream(
+            f"{_SERVICE}/Serve",
+            request_serializer=_encode,
+            response_deserializer=NodeFrame.FromString,
+        )()
+        log("session_began", session=order.session_id, login=order.login)
+        try:
+            await session.serve(call, order)
+        finally:
+            log("session_ended", session=order.session_id)
+
+    # -- the certificate ----------------------------------------------------------------------------------------
+
+    async def _keep_certified(self, channel: grpc.aio.Channel) -> None:
+        renew = channel.unary_unary(
+            f"{_SERVICE}/RenewCertificate",
+            request_serializer=RenewCertificateRequest.SerializeToString,
+            response_deserializer=RenewCertificateResponse.FromString,
+        )
+        while True:
+            known = self._registration()
+            if known.expires_at - time.time() < (known.expires_at - known.issued_at) / 3:
+                try:
+                    answer = await renew(RenewCertificateRequest(), timeout=30)
+                except grpc.aio.AioRpcError as error:
+                    log("renewal_failed", reason=f"{error.code().name}: {error.details()}")
+                else:
+                    renewed = Registration(
+                        known.node_id,
+                        known.node_name,
+                        known.agent_address,
+                        answer.issued_at.seconds,
+                        answer.expires_at.seconds,
+                    )
+                    self._state.keep(renewed, answer.certificate_chain)
+                    log("renewed", expires_at=renewed.expires_at)
+            await asyncio.sleep(min(_RENEWAL_SECONDS, max(1.0, (known.expires_at - known.issued_at) / 100)))
+
+    def _registration(self) -> Registration:
+        found = self._state.registration()
+        if found is None:
+            raise Unusable("this node is not registered. Run: jitgate-agent register --help")
+        return found
+
+    def _advice(self) -> str:
+        if self._registration().expires_at < time.time():
+            return "The certificate has expired, or the clock is wrong. Register this node anew."
+        return ""
+
+
+def _encode(message: Any) -> bytes:
+    encoded: bytes = message.SerializeToString()
+    return encoded
+
+
+async def run(state: State, max_sessions: int) -> None:
+    """Until SIGTERM or SIGINT; the sessions end with it. Raises Unusable."""
+    agent = asyncio.create_task(Agent(state, max_sessions).run())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, agent.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await agent
+    log("stopped")

@@ -1,0 +1,212 @@
+"""The agents that are connected to this process, and what is ordered from them."""
+
+import asyncio
+import contextlib
+import hmac
+import secrets
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from typing import Final
+
+import structlog
+
+from gateway.errors import Kind, Refused
+from gateway.identity.ports import Clock
+from gateway.nodes.agents import errors
+from gateway.nodes.agents.caller import AgentCaller, judged
+from gateway.nodes.agents.upstream import AgentUpstream
+from gateway.nodes.registry import NODES_TOPIC
+from gateway.store import agents, events, nodes
+from gateway.store.changes import Changes
+from gateway.store.database import Database
+from jitgate.v1.agent_pb2 import GatewayMessage, SessionOrder
+
+_log = structlog.get_logger("jitgate.agents")
+
+LOOK_SECONDS: Final = 15.0
+"""How long a change of a node that nobody told this process of can go unseen."""
+MAX_PENDING: Final = 256
+"""Sessions that may wait for one agent to come for them."""
+_NONCE_BYTES: Final = 16
+_SHORTEST_STAY_SECONDS: Final = 1.0
+_SPACING_SECONDS: Final = 0.2
+
+
+class Attachment:
+    """One agent's connection. `refused` is set, once, when it is over or has to be."""
+
+    def __init__(self, agent: AgentCaller, now: float) -> None:
+        self.agent = agent
+        self.since = now
+        self.heard = True
+        """Something came from the agent since the last look."""
+        self.refused: Refused | None = None
+        self.wake = asyncio.Event()
+        """Set when there is something to send, or the end has come."""
+        self._outgoing: deque[GatewayMessage] = deque()
+        self._pending: dict[bytes, tuple[str, AgentUpstream, asyncio.Future[None]]] = {}
+        self._sessions: set[AgentUpstream] = set()
+
+    async def order(self, order: SessionOrder, upstream: AgentUpstream) -> None:
+        """Returns once the agent has come for the session. Raises Refused with what the agent or its end says."""
+        if self.refused is not None:
+            raise self.refused
+        if len(self._pending) >= MAX_PENDING:
+            raise Refused(
+                Kind.RESOURCE_EXHAUSTED,
+                "TOO_MANY_SESSIONS",
+                "too many sessions wait for this node's agent",
+                "Try again in a moment.",
+            )
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        order.nonce = nonce
+        came: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._pending[nonce] = (order.session_id, upstream, came)
+        try:
+            self._outgoing.append(GatewayMessage(order=order))
+            self.wake.set()
+            await came
+        finally:
+            self._pending.pop(nonce, None)
+
+    def next_message(self) -> GatewayMessage | None:
+        return self._outgoing.popleft() if self._outgoing else None
+
+    def claim(self, session_id: str, nonce: bytes) -> AgentUpstream:
+        """The ordered session, once. Raises Refused UNKNOWN_SESSION."""
+        for known, (ordered, upstream, came) in self._pending.items():
+            if hmac.compare_digest(known, nonce) and ordered == session_id and not came.done():
+                del self._pending[known]
+                self._sessions.add(upstream)
+                came.set_result(None)
+                return upstream
+        raise errors.unknown_order()
+
+    def refuse(self, nonce: bytes, refusal: Refused) -> None:
+        """The agent will not serve an ordered session. One that is not pending, or no longer, is let pass."""
+        pending = self._pending.pop(nonce, None)
+        if pending is not None and not pending[2].done():
+            pending[2].set_exception(refusal)
+
+    def release(self, upstream: AgentUpstream) -> None:
+        self._sessions.discard(upstream)
+
+    def end(self, refused: Refused) -> None:
+        """The connection ends, and every session on it. Again is harmless."""
+        if self.refused is not None:
+            return
+        self.refused = refused
+        for _, _, came in self._pending.values():
+            if not came.done():
+                came.set_exception(refused)
+        for upstream in tuple(self._sessions):
+            upstream.gone(f"the connection to the node's agent ended: {refused.message}")
+        self.wake.set()
+
+
+class Attachments:
+    """All connected agents, one a node."""
+
+    def __init__(self, database: Database, clock: Clock, changes: Changes, *, replica: str) -> None:
+        self._database = database
+        self._clock = clock
+        self._changes = changes
+        self._replica = replica
+        self._of: dict[str, Attachment] = {}
+
+    def of(self, node_id: str) -> Attachment | None:
+        return self._of.get(node_id)
+
+    async def recover(self) -> None:
+        """Nobody is connected to a process that has just started."""
+        async with self._database.transaction() as tx:
+            await agents.detach_all(tx.connection, self._replica)
+
+    @contextlib.asynccontextmanager
+    async def attached(self, agent: AgentCaller, properties: Mapping[str, str]) -> AsyncIterator[Attachment]:
+        """The agent is connected while the block runs; an earlier connection of the same node ends.
+
+        Raises Refused: ATTACHED_TOO_SOON, and what authenticating raises.
+        """
+        loop = asyncio.get_running_loop()
+        before = self._of.get(agent.node_id)
+        if before is not None and loop.time() - before.since < _SHORTEST_STAY_SECONDS:
+            raise errors.too_soon()
+        attachment = self._of[agent.node_id] = Attachment(agent, loop.time())
+        if before is not None:
+            before.end(errors.replaced(agent.node_id))
+        try:
+            await self._write_attached(agent, properties, replaced=before is not None)
+            yield attachment
+        finally:
+            attachment.end(Refused(Kind.UNAVAILABLE, "AGENT_GONE", "the agent is not connected any more"))
+            if self._of.get(agent.node_id) is attachment:
+                del self._of[agent.node_id]
+                await asyncio.shield(self._write_detached(agent.node_id))
+
+    async def run(self) -> None:
+        """Looks after what changes beneath open connections, until it is cancelled."""
+        with self._changes.subscribe(NODES_TOPIC) as changed:
+            while True:
+                changed.clear()
+                try:
+                    await self._look()
+                except Exception:  # noqa: BLE001 - logged; the next look may work again
+                    _log.exception("agents.blind")
+                await asyncio.sleep(_SPACING_SECONDS)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(changed.wait(), LOOK_SECONDS)
+
+    def stop(self) -> None:
+        """Ends every connection; the agents come back when there is a gateway again."""
+        for attachment in tuple(self._of.values()):
+            attachment.end(
+                Refused(Kind.UNAVAILABLE, "GATEWAY_STOPPING", "the gateway is being stopped", "Try again.")
+            )
+
+    async def _look(self) -> None:
+        judging = tuple(self._of.values())
+        if not judging:
+            return
+        now = self._clock()
+        async with self._database.read() as connection:
+            known = await agents.standings(connection, [each.agent.node_id for each in judging])
+        for each in judging:
+            standing = known.get(each.agent.node_id)
+            refused = judged(standing, each.agent.key_hash)
+            if refused is None and standing is not None and standing.certified_until <= now:
+                refused = errors.not_registered("the node's certificate has expired")
+            if refused is not None:
+                each.end(refused)
+        heard = [each.agent.node_id for each in judging if each.heard]
+        for each in judging:
+            each.heard = False
+        if heard:
+            async with self._database.transaction() as tx:
+                await agents.seen(tx.connection, heard, now)
+
+    async def _write_attached(self, agent: AgentCaller, properties: Mapping[str, str], *, replaced: bool) -> None:
+        now = self._clock()
+        async with self._database.transaction() as tx:
+            # Judged once more, where a removal or a lock comes before it or after it.
+            node = await nodes.get(tx.connection, agent.node_id, for_update=True)
+            refused = judged(await agents.standing(tx.connection, agent.node_id), agent.key_hash)
+            if refused is not None:
+                raise refused
+            await agents.attached(tx.connection, agent.node_id, self._replica, now, properties)
+            if replaced and node is not None:
+                event = events.Event(
+                    type="agent.replaced",
+                    at=now,
+                    subject=node.id,
+                    summary=f"A second agent with the key of {node.name} took the place of the first",
+                    source_address=agent.source_address,
+                    account=node.account,
+                    region=node.region,
+                )
+                await events.append(tx.connection, event)
+
+    async def _write_detached(self, node_id: str) -> None:
+        async with self._database.transaction() as tx:
+            if node_id not in self._of:  # it may be back
+                await agents.detached(tx.connection, node_id, self._replica, self._clock())
