@@ -3,7 +3,7 @@
 # Starts no service and leaves /etc alone; without root it changes nothing: tests then say what they miss.
 set -eu
 
-PACKAGES="openssh-client openssh-server"
+PACKAGES="openssh-client openssh-server postgresql"
 
 [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null || exit 0
 
@@ -14,13 +14,25 @@ for package in $PACKAGES; do
 done
 [ -n "$missing" ] || exit 0
 
+undo() {
+  [ -z "${made_policy:-}" ] || rm -f "$policy"
+  rm -f "$no_cluster"
+  rmdir "${no_cluster%/*}" 2>/dev/null || true
+}
+trap undo EXIT
+
 # Package scripts ask policy-rc.d before they start a service: 101 means "not allowed".
 policy=/usr/sbin/policy-rc.d
+# PostgreSQL's would make a database cluster in /etc and /var; tests make servers of their own.
+no_cluster=/etc/postgresql-common/createcluster.d/jitgate-tests.conf
+
 if [ ! -e "$policy" ]; then
+  made_policy=yes
   printf '#!/bin/sh\nexit 101\n' >"$policy"
   chmod +x "$policy"
-  trap 'rm -f "$policy"' EXIT
 fi
+mkdir -p "${no_cluster%/*}"
+echo "create_main_cluster = false" >"$no_cluster"
 
 echo "installing Debian packages:$missing"
 export DEBIAN_FRONTEND=noninteractive
