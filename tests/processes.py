@@ -48,6 +48,7 @@ class GatewayProcess:
     process: subprocess.Popen[bytes] | None = None
     address: str = "127.0.0.1:0"
     sign_in_address: str = "127.0.0.1:0"
+    agent_address: str = "127.0.0.1:0"
 
     @property
     def data_dir(self) -> Path:
@@ -74,6 +75,7 @@ class GatewayProcess:
             JITGATE_DATA_DIR=str(self.data_dir),
             JITGATE_LISTEN=self.address,
             JITGATE_SIGN_IN_LISTEN=self.sign_in_address,
+            JITGATE_AGENT_LISTEN=self.agent_address,
             **self.environment,
         )
         with self.log.open("ab") as log, self.out.open("ab") as out:
@@ -82,6 +84,7 @@ class GatewayProcess:
             )
         ready = wait_for(lambda: self._ready(seen), START_SECONDS, "the gateway's start")
         self.address, self.sign_in_address = ready["address"], ready["sign_in_address"]
+        self.agent_address = ready["agent_address"]
 
     def _ready(self, offset: int) -> dict[str, Any] | None:
         assert self.process is not None
