@@ -90,6 +90,10 @@ def test_requests_and_calls_are_measured_traced_and_logged(
     events = {at["type"]: point for name, at, point in found.points if name == "jitgate.events"}
     assert events["access_request.failed"].as_int == 1
     durations = [at for name, at, _ in found.points if name == "rpc.server.duration"]
+    told = f"{found.spans} {[attributes for _, attributes, _ in found.points]}"
+    assert not {
+        word for word in ("root", "measured", "web-1", "horse") if word in told
+    }  # of nobody, nothing secret
     codes = {at["rpc.grpc.status_code"] for at in durations if at["rpc.method"] == f"/{START}"}
     assert codes == {"OK", "NOT_FOUND"}
 
