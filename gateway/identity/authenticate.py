@@ -20,7 +20,7 @@ class Authenticator:
     async def authenticate(self, peer_pem: bytes, source_address: str) -> Caller:
         """The caller with all grants. Runs at every call: one query.
 
-        Raises Refused: UNAUTHENTICATED SIGN_IN_REQUIRED (no certificate, not ours, expired, of an unknown user),
+        Raises Refused: UNAUTHENTICATED SIGN_IN_REQUIRED (no certificate, not ours, expired, void, of nobody known),
         PERMISSION_DENIED USER_REMOVED or USER_LOCKED.
         """
         peer = self._certificates.identify(peer_pem)
@@ -43,4 +43,11 @@ class Authenticator:
             )
         if user.locked_at is not None:
             raise locked(user)
+        if user.certificates_from is not None and peer.issued_at < user.certificates_from.replace(microsecond=0):
+            raise Refused(
+                Kind.UNAUTHENTICATED,
+                "SIGN_IN_REQUIRED",
+                "the client certificate is from before the user was locked or the password reset",
+                "Sign in again: jit login",
+            )
         return Caller(user, grants, peer.key_hash, source_address, peer.expires_at)

@@ -70,6 +70,11 @@ class Peer:
     valid_from: datetime
     expires_at: datetime
 
+    @property
+    def issued_at(self) -> datetime:
+        """In whole seconds, as certificates count."""
+        return self.valid_from + SKEW
+
 
 class ClientCertificates:
     """Issues and reads the client certificates of one kind of bearers, who have an authority of their own."""

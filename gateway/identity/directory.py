@@ -2,6 +2,8 @@
 
 from collections.abc import Collection, Mapping
 
+from sqlalchemy.exc import IntegrityError
+
 from gateway.errors import Kind, Refused, invalid
 from gateway.identity import last_administrator
 from gateway.identity.caller import Caller
@@ -56,19 +58,18 @@ class Directory:
         kept = _merged({}, attributes or {}, "attributes")
         initial = new_secret()
         password = Password(await self._passwords.hash(initial), must_change=True)
-        async with self._database.transaction() as tx:
-            now = self._clock()
-            if await directory.get(tx.connection, user_id, now) is not None:
-                raise Refused(
-                    Kind.ALREADY_EXISTS,
-                    "USER_ID_TAKEN",
-                    f"{user_id} is or was somebody",
-                    "Choose another id: ids are never used again.",
-                )
-            user = User(user_id, LOCAL_ISSUER, user_id, display_name, frozenset(groups), kept, now, now)
-            await directory.add(tx.connection, user)
-            await sign_ins.set_password(tx.connection, user_id, password, now)
-            await self._tell(tx, caller, "user.created", user_id, f"created {user_id}", groups=sorted(user.groups))
+        now = self._clock()
+        user = User(user_id, LOCAL_ISSUER, user_id, display_name, frozenset(groups), kept, now, now)
+        try:
+            async with self._database.transaction() as tx:
+                if await directory.get(tx.connection, user_id, now) is not None:
+                    raise _taken(user_id)
+                await directory.add(tx.connection, user)
+                await sign_ins.set_password(tx.connection, user_id, password, now)
+                told = sorted(user.groups)
+                await self._tell(tx, caller, "user.created", user_id, f"created {user_id}", groups=told)
+        except IntegrityError as error:  # at another replica somebody took it at the same moment
+            raise _taken(user_id) from error
         return user, initial
 
     async def update(
@@ -83,7 +84,8 @@ class Directory:
         reset_password: bool = False,
     ) -> tuple[User, str]:
         """Changes what is given; an empty attribute is taken away. With `reset_password` a new first password
-        comes with the user, else "".
+        comes with the user, else "", and client certificates from before count no more: who knew the old password
+        may have one.
 
         Raises Refused: NOT_PERMITTED, INVALID_FIELD, USER_NOT_FOUND, NOT_LOCAL, LAST_ADMINISTRATOR.
         """
@@ -104,6 +106,7 @@ class Directory:
             changed = await self._local(tx, user_id)
             if password is not None:
                 await sign_ins.set_password(tx.connection, user_id, password, self._clock())
+                await directory.void_certificates(tx.connection, user_id, self._clock())
                 await self._tell(
                     tx, caller, "user.password_reset", user_id, f"gave {user_id} a new first password"
                 )
@@ -185,6 +188,15 @@ async def find(tx: Transaction, user_id: str, clock: Clock) -> User:
             Kind.NOT_FOUND, "USER_NOT_FOUND", f"there is no user {user_id!r}", "See who there is: jit users list"
         )
     return user
+
+
+def _taken(user_id: str) -> Refused:
+    return Refused(
+        Kind.ALREADY_EXISTS,
+        "USER_ID_TAKEN",
+        f"{user_id} is or was somebody",
+        "Choose another id: ids are never used again.",
+    )
 
 
 def _require(caller: Caller) -> None:

@@ -29,6 +29,8 @@ class Locks:
     async def lock_user(self, caller: Caller, user_id: str, reason: str) -> None:
         """Needs WRITE_DIRECTORY beside LOCK: people belong to the organization, not to an account.
 
+        Client certificates from before count no more, also once unlocked: what was stolen stays useless.
+
         Raises Refused: NOT_PERMITTED, INVALID_FIELD, USER_NOT_FOUND, LAST_ADMINISTRATOR.
         """
         _require_organization(caller)

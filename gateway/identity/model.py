@@ -63,6 +63,7 @@ class User:
     locked_at: datetime | None = None
     lock_reason: str = ""
     principal_tags: Mapping[str, str] = field(default_factory=dict)
+    certificates_from: datetime | None = None  # client certificates issued before count no more
 
     @property
     def may_act(self) -> bool:

@@ -131,7 +131,12 @@ async def leave(connection: AsyncConnection, user_id: str, groups: Collection[st
 
 
 async def lock(connection: AsyncConnection, user_id: str, at: datetime, by: str, reason: str) -> None:
-    await _set(connection, user_id, locked_at=at, locked_by=by, lock_reason=reason)
+    await _set(connection, user_id, locked_at=at, locked_by=by, lock_reason=reason, certificates_from=at)
+
+
+async def void_certificates(connection: AsyncConnection, user_id: str, at: datetime) -> None:
+    """What was certified before that moment proves nobody any more."""
+    await _set(connection, user_id, certificates_from=at)
 
 
 async def unlock(connection: AsyncConnection, user_id: str) -> None:
@@ -167,4 +172,5 @@ def _user(row: Row[Any], groups: frozenset[str], now: datetime) -> User:
         locked_at=row.locked_at,
         lock_reason=row.lock_reason or "",
         principal_tags=row.principal_tags,
+        certificates_from=row.certificates_from,
     )

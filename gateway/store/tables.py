@@ -48,6 +48,8 @@ users = Table(
     Column("locked_at", UtcDateTime),
     Column("locked_by", String(64)),
     Column("lock_reason", String(256)),
+    # Client certificates from before that moment count no more: the user was locked, or the password reset.
+    Column("certificates_from", UtcDateTime),
     UniqueConstraint("issuer", "subject"),
 )
 

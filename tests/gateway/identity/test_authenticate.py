@@ -49,6 +49,27 @@ async def test_a_person_without_roles_may_nothing(house: House) -> None:
     assert not any(caller.may(permission) for permission in range(3, 20))  # type: ignore[arg-type]  # all numbers
 
 
+@pytest.mark.parametrize("how", ["locked and unlocked", "password reset"])
+async def test_a_stolen_certificate_can_be_made_useless(house: House, how: str) -> None:
+    admin = await house.administrator()
+    await house.person(admin, "alice")
+    stolen = leaf(await house.password("alice", PASSWORD))
+    house.time.forward(seconds=1)
+    password = PASSWORD
+    if how == "password reset":
+        _, first = await house.directory.update(admin, "alice", reset_password=True)
+        password = "another long password"
+        renewed = leaf(await house.password("alice", first, new=password))
+    else:
+        await house.locks.lock_user(admin, "alice", "lost the laptop")
+        assert (await refusal(house.authenticator.authenticate(stolen, HOME)))[1] == "USER_LOCKED"
+        await house.locks.unlock_user(admin, "alice")
+        renewed = leaf(await house.password("alice", password))
+    kind, reason, _ = await refusal(house.authenticator.authenticate(stolen, HOME))
+    assert (kind, reason) == (Kind.UNAUTHENTICATED, "SIGN_IN_REQUIRED")
+    assert (await house.authenticator.authenticate(renewed, HOME)).user.id == "alice"
+
+
 async def test_what_changes_in_the_directory_holds_at_the_next_call(house: House) -> None:
     admin = await house.administrator()
     alice = await house.person(admin, "alice")
