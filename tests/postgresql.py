@@ -32,7 +32,6 @@ _LANGUAGE = ["--locale-provider=icu", "--icu-locale=en-US"]
 _SETTINGS = {
     "fsync": "off",
     "full_page_writes": "off",
-    "synchronous_commit": "off",
     "shared_buffers": "32MB",
     "listen_addresses": "",
     "autovacuum": "off",
