@@ -39,6 +39,7 @@ def _everywhere(
 def _add_commands() -> None:
     from clients.cli.commands import (
         access,
+        activations,
         connections,
         deciding,
         directory,
@@ -56,7 +57,7 @@ def _add_commands() -> None:
 
     for commands in (signing_in, access, connections, deciding, directory, doctor, nodes, events, policies):
         commands.add_to(app)
-    for commands in (preferences, recordings, roles, sessions, targets):
+    for commands in (activations, preferences, recordings, roles, sessions, targets):
         commands.add_to(app)
 
 

@@ -53,7 +53,8 @@ def list_(
     filters: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="FILTER…", help="name=web-*, tag:Environment=prod, tag:Owner, platform=…; all must hold."
+            metavar="FILTER…",
+            help="name=web-*, tag:Environment=prod, tag:Owner, platform=…, connected=false; all must hold.",
         ),
     ] = None,
     account: Account = "",
@@ -319,10 +320,13 @@ def _merge(endpoint: node.SshEndpoint, given: node.SshEndpoint) -> None:
 
 
 def _address(item: node.Node) -> str:
-    return _address_of(item.ssh) if item.ssh.host else item.connector
+    return _address_of(item.ssh) or item.connector
 
 
 def _address_of(endpoint: node.SshEndpoint) -> str:
+    """Empty for a node that dials the gateway."""
+    if not endpoint.host:
+        return ""
     host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
     return f"{host}:{endpoint.port or 22}"
 
@@ -330,6 +334,9 @@ def _address_of(endpoint: node.SshEndpoint) -> str:
 def _state(item: node.Node) -> str:
     if item.locked:
         return f"locked: {item.lock_reason}"
+    if item.connector == "agent":
+        seen = f"seen {view.relative(item.last_seen_at)}" if item.last_seen_at.seconds else "never seen"
+        return "connected" if item.connected else f"not connected, {seen}"
     return f"seen {view.relative(item.last_seen_at)}" if item.last_seen_at.seconds else "not seen yet"
 
 
