@@ -3,11 +3,8 @@
 # ruff: noqa: N802  # methods are named by the contract
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from approvals.model import Status
-from gateway.access.model import AccessRequest
 from gateway.access.reading import RequestReader
 from gateway.access.requests import AccessRequests, Ask
 from gateway.access.tokens import AccessTokens, IssuedToken
@@ -19,7 +16,6 @@ from gateway.store.requests import Filter
 from jitgate.v1 import access_pb2, access_pb2_grpc
 
 _BY_NUMBER = {number: status for status, number in STATUSES.items()}
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class AccessService(access_pb2_grpc.AccessServiceServicer):
@@ -55,10 +51,11 @@ class AccessService(access_pb2_grpc.AccessServiceServicer):
         who = caller()
         limit, key = values.page(request.page)
         list_page = self._reader.waiting_for if request.for_me else self._reader.find
-        found, more = await list_page(who, _filter(request, who.user.id), limit, _after(key))
+        found, more = await list_page(who, _filter(request, who.user.id), limit, values.after(key))
+        token = values.page_token(*values.sort_key(found[-1].life.opened_at, found[-1].life.id)) if more else ""
         return access_pb2.ListAccessRequestsResponse(
             requests=[summary_message(item) for item in found],
-            next_page_token=_page_token(found[-1]) if more else "",
+            next_page_token=token,
         )
 
     async def WatchAccessRequest(
@@ -108,17 +105,3 @@ def _filter(request: access_pb2.ListAccessRequestsRequest, user_id: str) -> Filt
         account=account,
         region=region,
     )
-
-
-def _page_token(last: AccessRequest) -> str:
-    return values.page_token((last.life.opened_at - _EPOCH) // timedelta(microseconds=1), last.life.id)
-
-
-def _after(key: list[Any]) -> tuple[datetime, str] | None:
-    match key:
-        case []:
-            return None
-        case [int() as microseconds, str() as request_id] if 0 <= microseconds < 1 << 53:
-            return _EPOCH + timedelta(microseconds=microseconds), request_id
-        case _:
-            raise invalid("page.token", "is not a token of an earlier page", "List again from the start.")

@@ -10,7 +10,6 @@ import grpc
 from gateway.api import values
 from gateway.api.current import caller
 from gateway.api.peer import source_address
-from gateway.api.session import after, sort_key
 from gateway.nodes.agents.activations import Activations, NewActivation
 from gateway.nodes.agents.model import DEFAULT_LIFETIME, Activation
 from gateway.nodes.agents.registration import Registrations
@@ -41,8 +40,8 @@ class ActivationService(activation_pb2_grpc.ActivationServiceServicer):
     ) -> activation_pb2.ListActivationsResponse:
         size, key = values.page(request.page)
         scope = values.scope(request.scope) if request.HasField("scope") else None
-        found, more = await self._activations.list(caller(), scope, size, after(key))
-        token = values.page_token(*sort_key(found[-1].created_at, found[-1].id)) if more else ""
+        found, more = await self._activations.list(caller(), scope, size, values.after(key))
+        token = values.page_token(*values.sort_key(found[-1].created_at, found[-1].id)) if more else ""
         return activation_pb2.ListActivationsResponse(activations=map(_message, found), next_page_token=token)
 
     async def DeleteActivation(

@@ -9,7 +9,7 @@ from gateway.api import values
 from gateway.api.current import caller
 from gateway.api.diagnosis import Check, diagnose
 from gateway.api.identity_messages import grant_from, grant_message
-from gateway.errors import Refused, invalid
+from gateway.errors import invalid
 from gateway.identity.directory import Directory
 from gateway.identity.grants import Grants
 from gateway.identity.locks import Locks
@@ -74,7 +74,7 @@ class AdministrationService(administration_pb2_grpc.AdministrationServiceService
             case [] | [str()]:
                 after = "".join(key)
             case _:
-                raise _foreign_token()
+                raise values.foreign_token()
         found = await self._directory.page(
             caller(),
             group_id=request.group_id,
@@ -177,7 +177,7 @@ class AdministrationService(administration_pb2_grpc.AdministrationServiceService
             case [] | [int()] if all(0 <= part < _MAXIMUM_SEQUENCE for part in key):
                 older_than = key[0] if key else None
             case _:
-                raise _foreign_token()
+                raise values.foreign_token()
         wanted = events.Filter(
             request.type_prefix,
             request.subject,
@@ -206,10 +206,6 @@ class AdministrationService(administration_pb2_grpc.AdministrationServiceService
         return pb.DiagnoseResponse(
             parts=parts, gateway_time=values.timestamp(self._clock()), gateway_version=VERSION
         )
-
-
-def _foreign_token() -> Refused:
-    return invalid("page.token", "is not a token of an earlier page", "List again from the start.")
 
 
 def _user(user: User) -> pb.User:

@@ -123,4 +123,4 @@ def _after(key: list[str | int]) -> tuple[str, str] | None:
         return None
     if len(key) == 2 and isinstance(key[0], str) and isinstance(key[1], str):
         return key[0], key[1]
-    raise invalid("page.token", "is not a token of an earlier page", "List again from the start.")
+    raise values.foreign_token()

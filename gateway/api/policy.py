@@ -164,7 +164,7 @@ def _after(key: list[Any]) -> tuple[datetime, str, str] | None:
         case [int() as microseconds, str() as kind, str() as name] if 0 <= microseconds < 1 << 53:
             return _EPOCH + timedelta(microseconds=microseconds), kind, name
         case _:
-            raise invalid("page.token", "is not a token of an earlier page", "List again from the start.")
+            raise values.foreign_token()
 
 
 def _below(key: list[Any]) -> int | None:
@@ -174,4 +174,4 @@ def _below(key: list[Any]) -> int | None:
         case [int() as version] if 0 < version < 1 << 31:
             return version
         case _:
-            raise invalid("page.token", "is not a token of an earlier page", "List again from the start.")
+            raise values.foreign_token()

@@ -12,7 +12,6 @@ from google.protobuf.duration_pb2 import Duration
 
 from gateway.api import values
 from gateway.api.current import caller
-from gateway.api.session import after, sort_key
 from gateway.errors import invalid
 from gateway.sessions.library import Library, translated
 from gateway.sessions.model import SessionRecording
@@ -57,8 +56,8 @@ class RecordingService(recording_pb2_grpc.RecordingServiceServicer):
             if request.HasField("started_before")
             else None,
         )
-        found, more = await self._library.find(caller(), wanted, size, after(key))
-        token = values.page_token(*sort_key(found[-1].started_at, found[-1].session_id)) if more else ""
+        found, more = await self._library.find(caller(), wanted, size, values.after(key))
+        token = values.page_token(*values.sort_key(found[-1].started_at, found[-1].session_id)) if more else ""
         return recording_pb2.ListRecordingsResponse(
             recordings=map(recording_message, found), next_page_token=token
         )

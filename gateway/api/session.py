@@ -4,7 +4,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeAlias
 
 import grpc
@@ -24,7 +23,6 @@ from jitgate.v1.common_pb2 import Scope
 OPEN_SECONDS: Final = 10.0
 """How long a client may take to say what it wants."""
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _KINDS: Final = {
     session_pb2.SESSION_KIND_SHELL: UpstreamKind.SHELL,
     session_pb2.SESSION_KIND_EXEC: UpstreamKind.EXEC,
@@ -64,8 +62,8 @@ class SessionService(session_pb2_grpc.SessionServiceServicer):
             account=account,
             region=region,
         )
-        found, more = await self._sessions.find(caller(), wanted, size, after(key))
-        token = values.page_token(*sort_key(found[-1].started_at, found[-1].id)) if more else ""
+        found, more = await self._sessions.find(caller(), wanted, size, values.after(key))
+        token = values.page_token(*values.sort_key(found[-1].started_at, found[-1].id)) if more else ""
         return session_pb2.ListSessionsResponse(sessions=map(session_message, found), next_page_token=token)
 
     async def TerminateSession(
@@ -119,21 +117,6 @@ def session_message(session: Session) -> session_pb2.Session:
         end_message=session.end_message,
         ends_at=values.timestamp(session.ends_at),
     )
-
-
-def sort_key(at: datetime, session_id: str) -> tuple[int, str]:
-    """Where a listing goes on: microseconds since 1970, and the id."""
-    return (at - _EPOCH) // timedelta(microseconds=1), session_id
-
-
-def after(key: list[Any]) -> tuple[datetime, str] | None:
-    """What `sort_key` was made from; None where there is no key. Raises Refused INVALID_FIELD."""
-    match key:
-        case []:
-            return None
-        case [int(at), str(session_id)] if 0 <= at < 1 << 53:
-            return _EPOCH + timedelta(microseconds=at), session_id
-    raise invalid("page.token", "is not a token of an earlier page", "List again from the start.")
 
 
 def _opening(message: session_pb2.OpenSession) -> Opening:

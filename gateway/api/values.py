@@ -9,11 +9,12 @@ from typing import Any
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from gateway.errors import invalid
+from gateway.errors import Refused, invalid
 from jitgate.v1.common_pb2 import PageRequest, Scope
 
 DEFAULT_SCOPE = "default"
 DEFAULT_PAGE_SIZE = 100
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def timestamp(value: datetime | None) -> Timestamp | None:
@@ -62,7 +63,7 @@ def page(value: PageRequest) -> tuple[int, list[Any]]:
     except (ValueError, binascii.Error):
         key = None
     if not isinstance(key, list) or not all(map(_is_sort_key, key)):
-        raise invalid("page.token", "is not a token of an earlier page", "List again from the start.")
+        raise foreign_token()
     return size, key
 
 
@@ -71,6 +72,25 @@ def _is_sort_key(part: object) -> bool:
     if isinstance(part, str):
         return part.isprintable()
     return isinstance(part, int)
+
+
+def sort_key(at: datetime, row_id: str) -> tuple[int, str]:
+    """Where a listing by time goes on: microseconds since 1970, and the id."""
+    return (at - _EPOCH) // timedelta(microseconds=1), row_id
+
+
+def after(key: list[Any]) -> tuple[datetime, str] | None:
+    """What `sort_key` was made from; None where there is no key. Raises Refused INVALID_FIELD."""
+    match key:
+        case []:
+            return None
+        case [int(at), str(row_id)] if 0 <= at < 1 << 53:
+            return _EPOCH + timedelta(microseconds=at), row_id
+    raise foreign_token()
+
+
+def foreign_token() -> Refused:
+    return invalid("page.token", "is not a token of an earlier page", "List again from the start.")
 
 
 def page_token(*key: str | int) -> str:

@@ -20,7 +20,7 @@ class Authenticator:
     async def authenticate(self, peer_pem: bytes, source_address: str) -> Caller:
         """The caller with all grants. Runs at every call: one query.
 
-        Raises Refused: UNAUTHENTICATED SIGN_IN_REQUIRED (no certificate, not ours, expired, void, of nobody known),
+        Raises Refused: UNAUTHENTICATED SIGN_IN_REQUIRED (none, not ours, expired, void, of nobody known),
         PERMISSION_DENIED USER_REMOVED or USER_LOCKED.
         """
         peer = self._certificates.identify(peer_pem)

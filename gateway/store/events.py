@@ -65,7 +65,7 @@ async def page(
         query = query.where(events.c.at < wanted.before)
     if older_than is not None:
         query = query.where(events.c.sequence < older_than)
-    return [(row.sequence, _event(row)) for row in await connection.execute(query)]
+    return [(row.sequence, from_row(row)) for row in await connection.execute(query)]
 
 
 async def append(connection: AsyncConnection, *new: Event) -> None:
@@ -95,7 +95,7 @@ def _count(committed: tuple[Event, ...]) -> None:
         _counter.add(1, {"type": event.type, "account": event.account, "region": event.region})
 
 
-def _event(row: Row[Any]) -> Event:
+def from_row(row: Row[Any]) -> Event:
     return Event(
         type=row.type,
         at=row.at,

@@ -13,7 +13,7 @@ from approvals.model import ApprovalPlan, AutoApproval, EndReason, Person, Reque
 from approvals.window import next_deadline
 from gateway.access.model import AccessRequest
 from gateway.store import tables
-from gateway.store.events import Event
+from gateway.store.events import Event, from_row
 from gateway.store.scopes import within
 
 _rows = tables.access_requests
@@ -265,20 +265,7 @@ async def purge(connection: AsyncConnection, request_ids: Sequence[str]) -> froz
 async def story(connection: AsyncConnection, request_id: str) -> tuple[Event, ...]:
     """What happened to the request, in order."""
     query = select(tables.events).where(tables.events.c.subject == request_id).order_by(tables.events.c.sequence)
-    return tuple(
-        Event(
-            type=row.type,
-            at=row.at,
-            subject=row.subject,
-            summary=row.summary,
-            actor_id=row.actor_id,
-            source_address=row.source_address,
-            account=row.account,
-            region=row.region,
-            details=row.details,
-        )
-        for row in await connection.execute(query)
-    )
+    return tuple(from_row(row) for row in await connection.execute(query))
 
 
 def _members(group_id: str) -> Select[Any]:
