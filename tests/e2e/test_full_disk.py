@@ -47,7 +47,7 @@ def test_a_disk_that_fills_up_and_gets_room_again(on: Stage, disk: Path) -> None
     filler = disk / "filler"
     with Live(on.alice.client, token, command="head -c 100000 /dev/urandom; sleep 60") as quiet:
         wait_for(lambda: len(quiet.output) == 100_000, what="what it prints")
-        with Live(on.alice.client, token, command="while :; do head -c 20000 /dev/urandom; done") as loud:
+        with Live(on.alice.client, token, command="while head -c 20000 /dev/urandom; do :; done") as loud:
             assert loud.until_over() == ("OK", "")
         assert loud.end == "RECORDING_FAILED"
         assert any(severity == "end" and "recording failed" in text for severity, text in loud.notices)
