@@ -122,8 +122,6 @@ class Things:
             "NodeService/GetNodeTrust": {"node": "web-1", **at},
             "ActivationService/CreateActivation": {"default_name": "stranger", **at},
             "ActivationService/DeleteActivation": {"id": NO_ACTIVATION},
-            "ActivationService/CreateActivation": {"default_name": "stranger", **at},
-            "ActivationService/DeleteActivation": {"id": NO_ACTIVATION},
             "SessionService/Connect": {
                 "open": {
                     "access_token": self.token,
@@ -361,8 +359,6 @@ ELSEWHERE = {
     **WITHOUT_ROLE,
     "ActivationService/DeleteActivation": NO_SUCH_ACTIVATION,
     "ActivationService/ListActivations": EMPTY,
-    "ActivationService/DeleteActivation": NO_SUCH_ACTIVATION,
-    "ActivationService/ListActivations": EMPTY,
     "AccessService/CancelAccessRequest": NOT_THERE,
     "AccessService/ReturnAccess": NOT_THERE,
     "AccessService/GetAccessToken": NOT_THERE,
@@ -420,7 +416,6 @@ def test_somebody_with_every_role_in_another_account_and_region(
 
 # Where even the right person is refused, for what the thing is and not for who asks.
 RIGHT_BUT = {
-    "ActivationService/DeleteActivation": NO_SUCH_ACTIVATION,
     "ActivationService/DeleteActivation": NO_SUCH_ACTIVATION,
     "ApprovalService/Revoke": ("FAILED_PRECONDITION", "NOTHING_TO_WITHDRAW"),
     "SessionService/TerminateSession": ("FAILED_PRECONDITION", "SESSION_ENDED"),
