@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import URL, BigInteger, Connection, Dialect, event, make_url
-from sqlalchemy.exc import ArgumentError, MissingGreenlet
+from sqlalchemy.exc import ArgumentError, DBAPIError, MissingGreenlet
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncTransaction, create_async_engine
 from sqlalchemy.types import TypeDecorator
 
 from gateway.store import postgresql
-from gateway.store.failures import DatabaseUnavailable, OutcomeUnknown, meaning_of
+from gateway.store.failures import DatabaseUnavailable, OutcomeUnknown, meaning_of, not_let_in
 
 _DRIVERS = {
     "sqlite": "sqlite+aiosqlite",
@@ -133,13 +133,13 @@ class Database:
             try:
                 connection = await stack.enter_async_context(self.engine.connect())
             except Exception as error:
-                if (
-                    self.is_sqlite
-                    or isinstance(error, DatabaseUnavailable)
-                    or (meaning := meaning_of(error)) is None
-                ):
+                if self.is_sqlite:
                     raise
-                raise meaning from error
+                if meaning := meaning_of(error):
+                    raise meaning from error
+                if isinstance(error, DBAPIError):
+                    raise not_let_in(error) from error
+                raise
             yield connection
 
     async def close(self) -> None:

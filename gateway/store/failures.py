@@ -4,6 +4,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 _TRY_AGAIN = "Try again in a moment; ask an administrator if it stays so: jit doctor"
+_CHECK_URL = "Ask an administrator to check database_url and the password file."
 
 # SQLSTATEs: https://www.postgresql.org/docs/15/errcodes-appendix.html
 _CONFLICTS = ("40001", "40P01", "55P03")  # serialization failure, deadlock, lock not available
@@ -19,12 +20,11 @@ _MEANINGS: dict[tuple[str, ...], tuple[str, str, bool]] = {
     ("53",): ("the database is out of space or memory", _TRY_AGAIN, False),
     # After a failover this connection leads to the standby.
     ("25006",): ("this database is a standby, which cannot be written to", _TRY_AGAIN, True),
-    # Not let in: password, database name, permission.
-    ("28", "3D000", "42501"): (
-        "the database refuses the gateway",
-        "Ask an administrator to check user, password, database name and permissions in database_url.",
-        False,
-    ),
+    # Not let in.
+    ("28P01",): ("the database does not take this user and password", _CHECK_URL, False),
+    ("28",): ("the database's pg_hba.conf admits no such user, host or (missing) TLS", _CHECK_URL, False),
+    ("3D000",): ("the database server has no database of that name", _CHECK_URL, False),
+    ("42501",): ("the gateway's user lacks a permission", "Make it the owner of its database.", False),
     # Connection exceptions, an operator's intervention, errors of the system.
     ("08", "57P", "58"): ("the database is being stopped or started", _TRY_AGAIN, True),
 }
@@ -76,6 +76,12 @@ def meaning_of(error: BaseException) -> DatabaseUnavailable | WriteConflict | No
         return _meaning_of_state(state)
     is_cut = any(words in str(original) for words in ("connection is closed", "connection was closed"))
     return DatabaseUnavailable("the connection to the database was lost") if is_cut else None
+
+
+def not_let_in(error: DBAPIError) -> DatabaseUnavailable:
+    """Whatever else goes wrong on connecting: an unknown parameter in the address, for example."""
+    state = getattr(error.orig, "sqlstate", None) or type(error.orig).__name__
+    return DatabaseUnavailable(f"the database refuses the connection ({state})", _CHECK_URL, is_lost=False)
 
 
 def _meaning_of_state(state: str) -> DatabaseUnavailable | WriteConflict | None:

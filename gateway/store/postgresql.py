@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+import asyncpg
 from sqlalchemy import URL, event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DisconnectionError
@@ -28,9 +29,11 @@ def engine_for(url: URL, *, connections: int, patient: bool) -> AsyncEngine:
         settings["statement_timeout"] = settings["lock_timeout"] = f"{STATEMENT_SECONDS}s"
         settings["idle_in_transaction_session_timeout"] = f"{_IDLE_TRANSACTION_SECONDS}s"
         arguments["command_timeout"] = _ANSWER_SECONDS
+    # The driver reads the address as psql does: sslmode, sslrootcert, passfile mean what they mean there.
+    address = url.set(drivername="postgresql").render_as_string(hide_password=False)
     engine = create_async_engine(
-        _with_ssl(url),
-        connect_args=arguments,
+        url.set(query={}),
+        async_creator=lambda: asyncpg.connect(address, **arguments),
         # Parameters hold hashes of passwords and tokens, which an error must not carry into the log.
         hide_parameters=True,
         pool_size=connections,
@@ -42,14 +45,6 @@ def engine_for(url: URL, *, connections: int, patient: bool) -> AsyncEngine:
     event.listen(engine.sync_engine, "checkout", _refuse_dead)
     event.listen(engine.sync_engine, "handle_error", _explain)
     return engine
-
-
-def _with_ssl(url: URL) -> URL:
-    """`sslmode`, which everybody writes, is called `ssl` by the driver."""
-    if "sslmode" not in url.query:
-        return url
-    query = {"ssl" if key == "sslmode" else key: value for key, value in url.query.items()}
-    return url.set(query=query)
 
 
 def _refuse_dead(dbapi_connection: Any, _record: object, _proxy: object) -> None:

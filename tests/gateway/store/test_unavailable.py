@@ -171,13 +171,23 @@ async def test_who_waits_in_a_circle_is_told_to_try_again(database: Database) ->
     assert isinstance(refused, WriteConflict)
 
 
-@pytest.mark.parametrize("bad", ["nonesuch", "jitgate_template"])
-async def test_who_is_not_let_in_is_told_where_to_look(server: PostgresqlServer, bad: str) -> None:
-    user = "gateway" if bad == "nonesuch" else "nobody-there"
-    database = Database(server.url(bad, user))
-    told = await unavailable(answers(database))
-    assert "database_url" in told.what_to_do
-    await database.close()
+@pytest.mark.parametrize(
+    ("database", "user", "more", "told"),
+    [
+        ("nonesuch", "gateway", "", "no database of that name"),
+        ("jitgate_template", "nobody-there", "", "admits no such user"),
+        ("jitgate_template", "gateway", "&nonsense=1", r"refuses the connection \(42704\)"),
+        ("jitgate_template", "gateway", "&sslmode=nonsense", "refuses the connection"),
+    ],
+)
+async def test_who_is_not_let_in_is_told_where_to_look(
+    server: PostgresqlServer, database: str, user: str, more: str, told: str
+) -> None:
+    opened = Database(server.url(database, user) + more)
+    with pytest.raises(DatabaseUnavailable, match=told) as caught:
+        await answers(opened)
+    assert "database_url" in caught.value.what_to_do
+    await opened.close()
 
 
 @pytest.mark.parametrize(
@@ -193,4 +203,3 @@ def test_a_url_that_leads_nowhere_is_refused_without_its_password(url: str) -> N
 def test_short_urls_name_their_driver() -> None:
     assert parse_url("postgres://u@h/d").drivername == "postgresql+asyncpg"
     assert parse_url("sqlite:////x").drivername == "sqlite+aiosqlite"
-    assert postgres._with_ssl(parse_url("postgresql://h/d?sslmode=verify-full")).query == {"ssl": "verify-full"}
