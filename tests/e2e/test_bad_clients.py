@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.clock import Clock
 from tests.e2e.live import Live, run
 from tests.e2e.stage import Stage, refusal
 from tests.processes import wait_for
@@ -17,6 +18,11 @@ from tests.reflected import ReflectedClient
 
 BROKEN = ("INVALID_ARGUMENT", "BROKEN_FRAMES")
 MEBIBYTE = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def on(shared_stage: tuple[Stage, Clock]) -> Stage:
+    return shared_stage[0]
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,18 @@ from typing import Any
 import grpc
 import pytest
 
+from tests.e2e.clock import Clock
 from tests.e2e.stage import FAR, NODES, Stage, code_and_reason, what_to_do
 from tests.processes import wait_for
 
 INVALID_FIELD = ("INVALID_ARGUMENT", "INVALID_FIELD")
 OVERLAP = ("ALREADY_EXISTS", "POLICY_OVERLAP")
 POLICY_INVALID = ("INVALID_ARGUMENT", "POLICY_INVALID")
+
+
+@pytest.fixture(scope="module")
+def on(shared_stage: tuple[Stage, Clock]) -> Stage:
+    return shared_stage[0]
 
 
 @pytest.fixture(autouse=True)

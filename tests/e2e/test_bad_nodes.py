@@ -10,12 +10,18 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.clock import Clock
 from tests.e2e.live import Live, run
 from tests.e2e.stage import Stage
 from tests.sshd import running_sshd
 
 DEV = {"Environment": "dev"}
 Handler = Callable[[socket.socket], None]
+
+
+@pytest.fixture(scope="module")
+def on(shared_stage: tuple[Stage, Clock]) -> Stage:
+    return shared_stage[0]
 
 
 class Listener:

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.clients.pseudoterminal import Person as Terminal
-from tests.e2e.clock import Clock, clocked_gateway
+from tests.e2e.clock import Clock
 from tests.e2e.live import Live, run
 from tests.e2e.stage import Somebody, Stage, refusal
-from tests.processes import GatewayProcess, wait_for
+from tests.processes import wait_for
 
 PROMISE = 1.0
 """Seconds within which a live session ends (R25)."""
@@ -23,22 +23,8 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
-def clocked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[GatewayProcess, Clock]]:
-    gateway, clock = clocked_gateway(tmp_path_factory.mktemp("gateway"))
-    gateway.start()
-    yield gateway, clock
-    gateway.stop()
-
-
-@pytest.fixture(scope="module")
-def gateway(clocked: tuple[GatewayProcess, Clock]) -> GatewayProcess:
-    return clocked[0]
-
-
-@pytest.fixture
-def clock(clocked: tuple[GatewayProcess, Clock]) -> Iterator[Clock]:
-    yield clocked[1]
-    clocked[1].set(0)
+def on(shared_stage: tuple[Stage, Clock]) -> Stage:
+    return shared_stage[0]
 
 
 @pytest.fixture

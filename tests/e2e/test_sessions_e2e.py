@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients.pseudoterminal import Person as Terminal
+from tests.e2e.clock import Clock
 from tests.e2e.live import run
 from tests.e2e.stage import PLAIN_LOGIN_NODE, Stage
 from tests.processes import BIN, wait_for
@@ -20,9 +21,15 @@ from tests.sshd import unprivileged_login
 REASON = ("--reason", "end to end")
 
 
+@pytest.fixture(scope="module")
+def on(shared_stage: tuple[Stage, Clock]) -> Stage:
+    return shared_stage[0]
+
+
 @pytest.fixture(scope="module", autouse=True)
 def signed_in(on: Stage) -> None:
-    """alice has a window on web-1, so that sessions there start at once."""
+    """alice has a window on web-1, so that sessions there start at once, and no other."""
+    on.alice.give_up()
     on.alice.person.jit("request", "web-1", *REASON)
 
 

@@ -1,16 +1,15 @@
 """A token opens its node to its holder, from the holder's client, in its window; to nobody else anything (R24)."""
 
 import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from gateway.access.tokens import is_well_formed, new_token
-from tests.e2e.clock import Clock, clocked_gateway
+from tests.e2e.clock import Clock
 from tests.e2e.live import Live, run
 from tests.e2e.stage import Somebody, Stage
-from tests.processes import GatewayProcess, wait_for
+from tests.processes import wait_for
 from tests.reflected import ReflectedClient
 
 pytestmark = pytest.mark.rule("R24")
@@ -19,30 +18,8 @@ HOUR = 3600.0
 
 
 @pytest.fixture(scope="module")
-def clocked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[GatewayProcess, Clock]]:
-    gateway, clock = clocked_gateway(tmp_path_factory.mktemp("gateway"))
-    # Everybody signs in earlier, so that requests can be made in the past. Sessions run on time: nodes have real
-    # clocks, and take no certificate of another time.
-    clock.set(-3 * HOUR)
-    gateway.start()
-    yield gateway, clock
-    gateway.stop()
-
-
-@pytest.fixture(scope="module")
-def gateway(clocked: tuple[GatewayProcess, Clock]) -> GatewayProcess:
-    return clocked[0]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def on_time(on: Stage, clocked: tuple[GatewayProcess, Clock]) -> None:
-    clocked[1].set(0)
-
-
-@pytest.fixture
-def clock(clocked: tuple[GatewayProcess, Clock]) -> Iterator[Clock]:
-    yield clocked[1]
-    clocked[1].set(0)
+def on(shared_stage: tuple[Stage, Clock]) -> Stage:
+    return shared_stage[0]
 
 
 @pytest.fixture(scope="module")
