@@ -11,7 +11,7 @@ from gateway.identity.attempts import Attempts
 from gateway.identity.model import EVERYWHERE, LOCAL_ISSUER, Role, RoleGrant, User, is_user_id
 from gateway.identity.passwords import Passwords
 from gateway.identity.ports import Clock
-from gateway.identity.signed_in import Certifier, SignedIn
+from gateway.identity.signed_in import Certifier, SignedIn, locked
 from gateway.store import directory, events, roles, sign_ins
 from gateway.store.database import Database, Transaction
 from gateway.store.events import Event
@@ -79,13 +79,28 @@ class SignIn:
             user = await directory.get(tx.connection, proof.user_id, self._clock(), for_update=True)
             if user is None or await sign_ins.password(tx.connection, user.id) != stored:
                 raise _wrong_password()  # it was changed, or the user removed, while this one was being checked
-            if new is not None or not stored.must_change:
+            if user.locked_at is not None:
+                await events.append(tx.connection, self._kept_out(user, source_address))
+            elif new is not None or not stored.must_change:
                 return await self._admitted(tx, user, new, key, source_address)
+        if user.locked_at is not None:
+            raise locked(user)
         raise Refused(
             Kind.FAILED_PRECONDITION,
             "PASSWORD_CHANGE_REQUIRED",
             "this password was set by an administrator and must be changed",
             f"Sign in again with a new password of at least {passwords.MINIMUM_CHARACTERS} characters.",
+        )
+
+    def _kept_out(self, user: User, source_address: str) -> Event:
+        """Who knows the password of somebody who was locked: perhaps the very reason for the lock."""
+        return Event(
+            "sign_in.refused",
+            self._clock(),
+            user.id,
+            f"{user.id} is locked and was kept out, with the right password",
+            source_address=source_address,
+            details={"method": "password", "reason": "USER_LOCKED"},
         )
 
     async def _new_password(self, proof: PasswordProof, stored: Password) -> Password | None:

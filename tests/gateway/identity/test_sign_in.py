@@ -116,6 +116,8 @@ class TestPasswords:
         locked = await refusal(house.password("alice", PASSWORD))
         assert (locked.kind, locked.reason) == (Kind.PERMISSION_DENIED, "USER_LOCKED")
         assert "laptop lost" in locked.message
+        told = (await house.events("sign_in."))[-1]
+        assert (told.type, told.subject, told.details["reason"]) == ("sign_in.refused", "alice", "USER_LOCKED")
         await house.locks.unlock_user(admin, "alice")
         await house.password("alice", PASSWORD)
 
