@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import grpc
 from cryptography import x509
@@ -109,7 +110,7 @@ class Joined:
         return self.registered.node
 
     @contextlib.asynccontextmanager
-    async def dialled(self, chain: bytes = b"") -> AsyncIterator[agent_pb2_grpc.AgentServiceStub]:
+    async def dialled(self, chain: bytes = b"") -> AsyncIterator[Any]:
         """A connection to the agent listener with the node's certificate."""
         certificate = chain or self.registered.certificate.chain.encode()
         credentials = grpc.ssl_channel_credentials(ca_of(self.rig), self.key, certificate)

@@ -1,0 +1,80 @@
+"""A real gateway, and a real agent that joined it by an activation."""
+
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.agents import AgentProcess
+from tests.e2e.live import Live
+from tests.e2e.stage import Stage, stage
+from tests.processes import GatewayProcess, wait_for
+from tests.sshd import current_login
+
+
+@dataclass
+class Fleet:
+    """The stage, and nodes that joined it by themselves."""
+
+    on: Stage
+    folder: Path
+
+    @property
+    def gateway(self) -> GatewayProcess:
+        return self.on.gateway
+
+    def invite(self, name: str = "edge", **changes: Any) -> tuple[str, str]:
+        """Id and code of an activation for nodes that alice may enter at once."""
+        wanted = {"tags": {"Environment": "dev"}, "login": current_login(), "default_name": name, **changes}
+        made = self.on.administrator.call("ActivationService/CreateActivation", **wanted)
+        return made["activation"]["id"], made["code"]
+
+    def register(self, agent: AgentProcess, activation: tuple[str, str]) -> "subprocess.CompletedProcess[str]":
+        gateway = self.gateway
+        return agent.register(gateway.sign_in_address, gateway.ca_fingerprint(), *activation)
+
+    def joined(self, name: str, **changes: Any) -> AgentProcess:
+        """A registered agent that does not run yet."""
+        agent = AgentProcess(self.folder / name)
+        done = self.register(agent, self.invite(name, **changes))
+        assert done.returncode == 0, done.stderr
+        return agent
+
+    def node(self, agent: AgentProcess) -> dict[str, Any]:
+        found: dict[str, Any] = self.on.administrator.call("NodeService/GetNode", node=agent.node_id)["node"]
+        return found
+
+    def connected(self, agent: AgentProcess) -> bool:
+        return bool(self.node(agent).get("connected"))
+
+    def session(self, agent: AgentProcess, command: str | None = None, **opening: Any) -> Live:
+        """A session of alice in a fresh window."""
+        request = self.on.alice.request(agent.node_id)
+        assert request["status"] == "ACCESS_REQUEST_STATUS_APPROVED", request
+        token = self.on.alice.token(request["id"])
+        return Live(self.on.alice.client, token, agent.node_id, command, **opening)
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    folder = tmp_path_factory.mktemp("fleet")
+    process = GatewayProcess(folder / "gateway")
+    process.start()
+    try:
+        with stage(process, folder) as on:
+            yield Fleet(on, folder)
+    finally:
+        process.stop()
+
+
+@pytest.fixture(scope="module")
+def edge(fleet: Fleet) -> Iterator[AgentProcess]:
+    """An agent that runs."""
+    agent = fleet.joined("edge")
+    agent.start()
+    wait_for(lambda: fleet.connected(agent), what="the connection")
+    yield agent
+    agent.stop()
