@@ -1,5 +1,6 @@
 """The folder of keys: made whole, and never forgetting whom it once believed."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -40,3 +41,13 @@ def test_what_is_no_public_key_is_refused(tmp_path: Path) -> None:
 def test_half_a_tls_pair_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadConfiguration, match="belong together"):
         keys.load(tmp_path / "keys", Tls(certificate=tmp_path / "c.pem"), now)
+
+
+def test_gateways_that_share_a_folder_and_start_together_get_the_same_keys(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        futures = [pool.submit(keys.load, tmp_path / "keys", Tls(), now) for _ in range(8)]
+        loaded = [future.result() for future in futures]
+    assert len({each.client_ca.certificate_pem() for each in loaded}) == 1
+    assert len({each.ssh_user_ca.public_key_line() for each in loaded}) == 1
+    assert len({each.manifests.key_id for each in loaded}) == 1
+    assert len({each.recordings.key_id for each in loaded}) == 1
