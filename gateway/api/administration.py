@@ -198,7 +198,7 @@ class AdministrationService(administration_pb2_grpc.AdministrationServiceService
             pb.Diagnosis(
                 part=found.part,
                 healthy=found.healthy,
-                message=found.message if told else "",
+                message=found.message if told else "works" if found.healthy else "does not work",
                 what_to_do=found.what_to_do if told else "" if found.healthy else "Tell an administrator.",
             )
             for found in await diagnose(self._checks)

@@ -57,6 +57,10 @@ def _user_removed(on: Stage, user: Somebody, request: str, session: str) -> None
     on.administrator.call("AdministrationService/RemoveUser", id=user.id)
 
 
+def _role_taken(on: Stage, user: Somebody, request: str, session: str) -> None:
+    on.administrator.call("AdministrationService/RevokeRole", grant={"user_id": user.id, "role": "ROLE_USER"})
+
+
 def _node_locked(on: Stage, user: Somebody, request: str, session: str) -> None:
     on.administrator.call("AdministrationService/Lock", node="db-1", reason="maintenance")
 
@@ -95,6 +99,7 @@ def restored(on: Stage) -> Iterator[None]:
         (_returned, "db-1", "RETURNED", "given back"),
         (_user_locked, "db-1", "LOCKED", "stolen laptop"),
         (_user_removed, "db-1", "REVOKED", "removed from the directory"),
+        (_role_taken, "db-1", "REVOKED", "may not ask for access here any more by root-admin"),
         (_node_locked, "db-1", "LOCKED", "maintenance"),
         (_terminated, "db-1", "TERMINATED", "ended by root-admin: not this one"),
         (_disabled, "db-1", "REVOKED", "disabled"),
