@@ -29,6 +29,10 @@ class StoreUnavailable(RecorderError):
     """The object store cannot be reached or has no room now; the same call may work later."""
 
 
+class UnfitStore(StoreUnavailable):
+    """The store works, but it would replace recordings without a word: nothing is written to it."""
+
+
 class ObjectConflict(RecorderError):
     """The name is taken by an object with other content. Nothing was written."""
 

@@ -9,19 +9,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import re
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from recorder.errors import ChecksumMismatch, ObjectConflict, ObjectMissing, RefusedName, StoreUnavailable
+from recorder.errors import ChecksumMismatch, ObjectConflict, ObjectMissing, StoreUnavailable
+from recorder.object_names import check_name, check_prefix, is_name
 from recorder.ports import ObjectInfo, Receipt
 from recorder.syncing import sync_folder
 
-_PART: Final = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}"
-_NAME: Final = re.compile(rf"{_PART}(?:/{_PART}){{0,15}}")
-_PREFIX: Final = re.compile(rf"(?:{_PART}/){{0,15}}(?:{_PART})?")
 _BLOCK: Final = 1024 * 1024
 
 
@@ -43,18 +40,14 @@ class LocalFolder:
         return await asyncio.to_thread(self._read, self._path(name), name, start, length)
 
     async def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
-        if not _PREFIX.fullmatch(prefix):
-            raise RefusedName(f"not a prefix of an object's name: {prefix!r}")
-        for found in await asyncio.to_thread(self._walk, prefix):
+        for found in await asyncio.to_thread(self._walk, check_prefix(prefix)):
             yield found
 
     async def delete(self, name: str) -> None:
         await asyncio.to_thread(self._unlink, self._path(name), name)
 
     def _path(self, name: str) -> Path:
-        if not _NAME.fullmatch(name):
-            raise RefusedName(f"not a name for an object: {name!r}")
-        return self._root / name
+        return self._root / check_name(name)
 
     def _put(self, path: Path, name: str, data: bytes, sha256: str) -> Receipt:
         if hashlib.sha256(data).hexdigest() != sha256:
@@ -110,7 +103,7 @@ class LocalFolder:
                 for file in files:
                     path = Path(folder, file)
                     name = path.relative_to(self._root).as_posix()
-                    if name.startswith(prefix) and _NAME.fullmatch(name):
+                    if name.startswith(prefix) and is_name(name):
                         found.append(ObjectInfo(name, path.stat().st_size))
         except OSError as failure:
             raise StoreUnavailable(f"{prefix} cannot be listed: {failure}") from failure

@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recorder.errors import KeyRefused
 from recorder.key_providers.local_file import LocalKeyFile
 from recorder.ports import KeyProvider
+from tests.aws.making import new_kms
 
 CONTEXT = {"session": "s-1", "account": "default"}
 
+Maker = Callable[[pytest.FixtureRequest, Path], AbstractAsyncContextManager[KeyProvider]]
+"""An open provider with keys of its own; the folder is empty, the request gives the fixtures that it needs."""
 
-def local_file(folder: Path) -> KeyProvider:
-    return LocalKeyFile.create(folder / "keys")
+
+@contextlib.asynccontextmanager
+async def local_file(_: pytest.FixtureRequest, folder: Path) -> AsyncIterator[KeyProvider]:
+    yield LocalKeyFile.create(folder / "keys")
 
 
-MAKERS: list[Callable[[Path], KeyProvider]] = [local_file]
+@contextlib.asynccontextmanager
+async def aws_kms(request: pytest.FixtureRequest, _: Path) -> AsyncIterator[KeyProvider]:
+    request.getfixturevalue("aws_environment")
+    async with new_kms(request.getfixturevalue("moto")) as made:
+        yield made
+
+
+MAKERS: list[Maker] = [local_file, aws_kms]
 
 
 @pytest.fixture(params=MAKERS, ids=lambda maker: maker.__name__)
-def keys(request: pytest.FixtureRequest, tmp_path: Path) -> KeyProvider:
-    made: KeyProvider = request.param(tmp_path)
-    return made
+async def keys(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[KeyProvider]:
+    async with request.param(request, tmp_path) as made:
+        yield made
 
 
 async def test_it_has_a_name(keys: KeyProvider) -> None:
@@ -70,17 +84,20 @@ async def test_a_damaged_wrapping_is_refused(keys: KeyProvider) -> None:
             await keys.unwrap(cut, CONTEXT)
 
 
-@settings(max_examples=30, deadline=None)
+# What the provider holds does not change from one example to the next.
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(garbage=st.binary(max_size=200))
-async def test_garbage_is_refused(tmp_path_factory: pytest.TempPathFactory, garbage: bytes) -> None:
-    for make in MAKERS:
-        with pytest.raises(KeyRefused):
-            await make(tmp_path_factory.mktemp("keys")).unwrap(garbage, CONTEXT)
+async def test_garbage_is_refused(keys: KeyProvider, garbage: bytes) -> None:
+    with pytest.raises(KeyRefused):
+        await keys.unwrap(garbage, CONTEXT)
 
 
-async def test_another_provider_of_the_kind_does_not_open_it(keys: KeyProvider, tmp_path: Path) -> None:
+@pytest.mark.parametrize("other", MAKERS, ids=lambda maker: maker.__name__)
+async def test_another_provider_does_not_open_it(
+    keys: KeyProvider, other: Maker, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     (tmp_path / "other").mkdir()
-    for make in MAKERS:
-        wrapped = (await make(tmp_path / "other").generate_data_key(CONTEXT)).wrapped
-        with pytest.raises(KeyRefused):
-            await keys.unwrap(wrapped, CONTEXT)
+    async with other(request, tmp_path / "other") as made:
+        wrapped = (await made.generate_data_key(CONTEXT)).wrapped
+    with pytest.raises(KeyRefused):
+        await keys.unwrap(wrapped, CONTEXT)

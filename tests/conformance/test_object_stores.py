@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
@@ -12,19 +14,38 @@ import pytest
 from recorder.errors import ChecksumMismatch, ObjectConflict, ObjectMissing, RefusedName
 from recorder.object_stores.local_folder import LocalFolder
 from recorder.ports import ObjectStore, Receipt
+from tests.aws.making import new_store
+
+Maker = Callable[[pytest.FixtureRequest, Path], AbstractAsyncContextManager[ObjectStore]]
+"""An open, empty store; the folder is empty, the request gives the fixtures that it needs."""
 
 
-def local_folder(folder: Path) -> ObjectStore:
-    return LocalFolder(folder / "objects")
+@contextlib.asynccontextmanager
+async def local_folder(_: pytest.FixtureRequest, folder: Path) -> AsyncIterator[ObjectStore]:
+    yield LocalFolder(folder / "objects")
 
 
-MAKERS: list[Callable[[Path], ObjectStore]] = [local_folder]
+@contextlib.asynccontextmanager
+async def s3(request: pytest.FixtureRequest, _: Path) -> AsyncIterator[ObjectStore]:
+    request.getfixturevalue("aws_environment")
+    async with new_store(request.getfixturevalue("moto"), prefix="jitgate/recordings/") as store:
+        yield store
+
+
+@contextlib.asynccontextmanager
+async def s3_without_conditional_put(request: pytest.FixtureRequest, _: Path) -> AsyncIterator[ObjectStore]:
+    request.getfixturevalue("aws_environment")
+    async with new_store(request.getfixturevalue("rclone").address, conditional_put=False) as store:
+        yield store
+
+
+MAKERS: list[Maker] = [local_folder, s3, s3_without_conditional_put]
 
 
 @pytest.fixture(params=MAKERS, ids=lambda maker: maker.__name__)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
-    made: ObjectStore = request.param(tmp_path)
-    return made
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[ObjectStore]:
+    async with request.param(request, tmp_path) as made:
+        yield made
 
 
 async def put(store: ObjectStore, name: str, data: bytes) -> Receipt:
