@@ -25,7 +25,7 @@ from gateway.store.database import BadDatabaseUrl, Database
 from gateway.store.failures import DatabaseUnavailable
 from gateway.store.migrate import DatabaseTooNew, migrate, newest_version
 from gateway.version import VERSION
-from recorder.errors import KeyRefused
+from recorder.errors import KeyRefused, UnfitStore
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -41,6 +41,7 @@ _TOLD = (
     KeyFileUnusable,
     KeyRefused,
     OSError,
+    UnfitStore,
     config.BadConfiguration,
     serve.CannotStart,
 )

@@ -53,6 +53,7 @@ from gateway.nodes.login import SshLogins
 from gateway.nodes.model import SSH
 from gateway.nodes.registry import NodeRegistry
 from gateway.nodes.ssh import SshConnector
+from gateway.recording_parts import RecordingParts
 from gateway.sessions.ending import LastEntries
 from gateway.sessions.library import Library
 from gateway.sessions.lifecycle import Lifecycle
@@ -85,7 +86,6 @@ from jitgate.v1 import (
     session_pb2,
 )
 from recorder.model import Durability
-from recorder.object_stores.local_folder import LocalFolder
 from recorder.service import Recorder
 
 Worker = Callable[[], Coroutine[Any, Any, None]]
@@ -108,7 +108,15 @@ class Assembly:
     oidc: OidcSignIn
 
 
-def assemble(settings: Configuration, keys: Keys, database: Database, clock: Clock, replica: str) -> Assembly:
+def assemble(
+    settings: Configuration,
+    keys: Keys,
+    database: Database,
+    recordings: RecordingParts,
+    clock: Clock,
+    *,
+    replica: str,
+) -> Assembly:
     """Builds everything; starts and reads nothing."""
     changes = Changes()
     told = () if database.is_sqlite else (Wakeups(database, changes).run,)
@@ -129,14 +137,13 @@ def assemble(settings: Configuration, keys: Keys, database: Database, clock: Clo
         database, clock, changes, ender=ender, logins=logins, user_ca=keys.ssh_user_ca.public_key_line()
     )
 
-    store = LocalFolder(settings.recordings_directory)
     recorder = Recorder(
         settings.spool_directory,
-        store,
-        keys.recordings,
+        recordings.store,
+        recordings.keys,
         keys.manifests,
         durability=Durability(settings.recordings.durability),
-        observer=RecordingIndex(database, store, clock, changes),
+        observer=RecordingIndex(database, recordings.store, clock, changes),
         clock=clock,
     )
     attachments = Attachments(database, clock, changes, replica=replica)
@@ -154,7 +161,7 @@ def assemble(settings: Configuration, keys: Keys, database: Database, clock: Clo
         replica=replica,
     )
     sessions = Lifecycle(database, opener, watch, last_entries, clock=clock)
-    library = Library(database, store, keys.recordings, keys.manifest_public_keys, clock=clock)
+    library = Library(database, recordings.store, recordings.keys, keys.manifest_public_keys, clock=clock)
 
     providers = {name: Provider(name, said, clock) for name, said in settings.identity_providers.items()}
     certifier = Certifier(keys.clients, changes, clock)
@@ -165,7 +172,7 @@ def assemble(settings: Configuration, keys: Keys, database: Database, clock: Clo
         targets=Targets(database, ender, changes, clock),
         preferences=SessionPreferences(database, changes, clock),
         database=database,
-        checks=checks(settings, database, keys, store, providers),
+        checks=checks(settings, database, recordings, providers),
         clock=clock,
     )
     return Assembly(

@@ -13,9 +13,10 @@ from gateway.api.diagnosis import Check, Diagnosis
 from gateway.config import Configuration
 from gateway.identity.oidc.errors import ProviderUnavailable
 from gateway.identity.oidc.provider import Provider
-from gateway.keys import Keys
+from gateway.recording_parts import RecordingParts
 from gateway.store.database import Database
-from recorder.object_stores.local_folder import LocalFolder
+from recorder.errors import KeyRefused, KeyUnavailable, StoreUnavailable
+from recorder.object_stores.s3 import S3Store
 
 _LOW_SPACE_BYTES = 1 << 30
 _CONTEXT = {"purpose": "diagnosis"}
@@ -24,8 +25,7 @@ _CONTEXT = {"purpose": "diagnosis"}
 def checks(
     settings: Configuration,
     database: Database,
-    keys: Keys,
-    store: LocalFolder,
+    recordings: RecordingParts,
     providers: Mapping[str, Provider],
 ) -> tuple[Check, ...]:
     """The checks of this process, each against the real thing."""
@@ -39,13 +39,20 @@ def checks(
         return await asyncio.to_thread(_check_folder, "spool", settings.spool_directory)
 
     async def check_store() -> Diagnosis:
+        if isinstance(recordings.store, S3Store):
+            return await _check_bucket(recordings.store)
         return await asyncio.to_thread(_check_folder, "recordings", settings.recordings_directory)
 
     async def check_key() -> Diagnosis:
-        key = await keys.recordings.generate_data_key(_CONTEXT)
-        if await keys.recordings.unwrap(key.wrapped, _CONTEXT) != key.plaintext:
-            return Diagnosis("recording key", False, "what it wraps it does not unwrap", "Restore the key file.")
-        return Diagnosis("recording key", True, f"local key file, key {keys.recordings.key_id}")
+        advice = "No session that must be recorded begins until it works."
+        try:
+            key = await recordings.keys.generate_data_key(_CONTEXT)
+            unwrapped = await recordings.keys.unwrap(key.wrapped, _CONTEXT)
+        except (KeyUnavailable, KeyRefused) as failure:
+            return Diagnosis("recording key", False, str(failure), advice)
+        if unwrapped != key.plaintext:
+            return Diagnosis("recording key", False, "what it wraps it does not unwrap", advice)
+        return Diagnosis("recording key", True, recordings.key)
 
     return (
         Check("database", check_database),
@@ -68,6 +75,15 @@ def _provider_check(provider: Provider) -> Check:
         return Diagnosis(part, True, f"{provider.settings.issuer} answers, with {count} signing keys")
 
     return Check(part, check_provider)
+
+
+async def _check_bucket(store: S3Store) -> Diagnosis:
+    try:
+        await store.examine()
+    except StoreUnavailable as failure:
+        advice = "Recordings wait in the spool until it is back; sessions end when that is full."
+        return Diagnosis("recordings", False, str(failure), advice)
+    return Diagnosis("recordings", True, f"{store} takes objects and replaces none")
 
 
 def _check_folder(part: str, folder: Path) -> Diagnosis:

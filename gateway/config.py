@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from gateway.identity.oidc.settings import IdentityProvider, ProviderName, check_together
+from gateway.recordings_settings import Recordings
 from gateway.store.database import DEFAULT_CONNECTIONS, parse_url
 
 _ENVIRONMENT_PREFIX = "JITGATE_"
@@ -39,14 +40,6 @@ class Tls(_Section):
     certificate: Path | None = None
     key: Path | None = None
     names: tuple[str, ...] = ("localhost", "127.0.0.1", "::1")
-
-
-class Recordings(_Section):
-    """Where recordings go, and how soon they are on disk."""
-
-    directory: Path | None = None  # <data_dir>/recordings
-    spool: Path | None = None  # <data_dir>/spool
-    durability: Literal["process", "sync"] = "process"
 
 
 class Telemetry(_Section):

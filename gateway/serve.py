@@ -15,12 +15,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from gateway import keys as key_folder
-from gateway import telemetry
+from gateway import recording_parts, telemetry
 from gateway.api.server import Listener
 from gateway.assembly import Assembly, assemble, registration_service, sign_in_service
 from gateway.config import Configuration
 from gateway.identity.administrator_codes import ensure_first_administrator
 from gateway.keys import Keys
+from gateway.recording_parts import RecordingParts
 from gateway.store.database import Database
 from gateway.store.migrate import migrate
 from gateway.version import VERSION
@@ -37,7 +38,7 @@ def utc_now() -> datetime:
 
 
 async def run(settings: Configuration) -> None:
-    """Serves until SIGTERM or SIGINT. Raises CannotStart, KeyFileUnusable, KeyRefused, DatabaseTooNew,
+    """Serves until SIGTERM or SIGINT. Raises CannotStart, KeyFileUnusable, KeyRefused, UnfitStore, DatabaseTooNew,
     DatabaseUnavailable, OSError."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -47,7 +48,11 @@ async def run(settings: Configuration) -> None:
     try:
         with _sole_user(settings.data_dir):
             keys = key_folder.load(settings.keys_directory, settings.tls, utc_now)
-            async with _database(settings) as database, _serving(settings, keys, database):
+            async with (
+                _database(settings) as database,
+                recording_parts.opened(settings, keys) as recordings,
+                _serving(settings, keys, database, recordings),
+            ):
                 await stop.wait()
                 _log.info("stopping")
     finally:
@@ -66,9 +71,11 @@ async def _database(settings: Configuration) -> AsyncIterator[Database]:
 
 
 @contextlib.asynccontextmanager
-async def _serving(settings: Configuration, keys: Keys, database: Database) -> AsyncIterator[None]:
+async def _serving(
+    settings: Configuration, keys: Keys, database: Database, recordings: RecordingParts
+) -> AsyncIterator[None]:
     replica = _replica_id(settings.data_dir / "replica-id")
-    parts = assemble(settings, keys, database, utc_now, replica)
+    parts = assemble(settings, keys, database, recordings, utc_now, replica=replica)
     recovery = await parts.recorder.start()
     try:
         lost = await parts.sessions.recover()

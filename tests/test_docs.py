@@ -17,6 +17,7 @@ from clients.cli import app as jit
 from gateway import __main__ as jitgate
 from gateway.config import Configuration
 from gateway.identity.oidc.settings import IdentityProvider
+from gateway.recordings_settings import S3, Kms
 from policy.document import parse_manual
 from policy.model import ManualPolicy, PolicyKind
 from policy.validate import validate_cedar
@@ -141,7 +142,7 @@ def settings(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def test_the_table_of_settings_is_that_of_the_configuration() -> None:
-    rows = re.findall(r"^\| `([a-z_.]+)` \| `(JITGATE_\w+)` \|", OPERATOR.read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| `([a-z0-9_.]+)` \| `(JITGATE_\w+)` \|", OPERATOR.read_text(), re.MULTILINE)
     expected = {key: "JITGATE_" + key.upper().replace(".", "__") for key in settings(Configuration)}
     assert dict(rows) == expected
     assert len(rows) == len(expected)
@@ -151,6 +152,15 @@ def test_the_table_of_identity_providers_is_that_of_the_configuration() -> None:
     section = OPERATOR.read_text().partition("## Identity providers\n")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| `([A-Za-z_.]+)` \|", section, re.MULTILINE)
     assert sorted(rows) == sorted(settings(IdentityProvider))
+
+
+@pytest.mark.parametrize(("section", "model"), [("## The bucket\n", S3), ("## The key\n", Kms)])
+def test_the_tables_of_recordings_on_aws_are_those_of_the_configuration(
+    section: str, model: type[BaseModel]
+) -> None:
+    text = (REPOSITORY / "docs" / "aws.md").read_text().partition(section)[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `([a-z_]+)` \|", text, re.MULTILINE)
+    assert rows == list(model.model_fields)
 
 
 def test_the_configurations_shown_are_accepted() -> None:

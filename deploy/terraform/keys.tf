@@ -1,0 +1,151 @@
+# Two keys: who may read the bucket cannot yet open a recording.
+
+resource "aws_kms_key" "recordings" {
+  description             = "Wraps the data keys of Jitgate recordings. Without it they are lost."
+  enable_key_rotation     = true
+  deletion_window_in_days = 30
+  policy                  = data.aws_iam_policy_document.recordings_key.json
+
+  lifecycle {
+    prevent_destroy = true
+  }
+}
+
+resource "aws_kms_alias" "recordings" {
+  name          = "alias/${var.name}-recordings"
+  target_key_id = aws_kms_key.recordings.key_id
+}
+
+resource "aws_kms_key" "bucket" {
+  description             = "Encrypts the bucket of Jitgate recordings once more (SSE-KMS)."
+  enable_key_rotation     = true
+  deletion_window_in_days = 30
+  policy                  = data.aws_iam_policy_document.bucket_key.json
+
+  lifecycle {
+    prevent_destroy = true
+  }
+}
+
+resource "aws_kms_alias" "bucket" {
+  name          = "alias/${var.name}-recordings-bucket"
+  target_key_id = aws_kms_key.bucket.key_id
+}
+
+data "aws_iam_policy_document" "administration" {
+  statement {
+    sid       = "ManageAndNotUse"
+    resources = ["*"]
+
+    actions = [
+      "kms:CancelKeyDeletion",
+      "kms:Create*",
+      "kms:Delete*",
+      "kms:Describe*",
+      "kms:Disable*",
+      "kms:Enable*",
+      "kms:Get*",
+      "kms:List*",
+      "kms:Put*",
+      "kms:Revoke*",
+      "kms:ScheduleKeyDeletion",
+      "kms:TagResource",
+      "kms:UntagResource",
+      "kms:Update*",
+    ]
+
+    principals {
+      type        = "AWS"
+      identifiers = var.administrators
+    }
+  }
+
+  # CreateGrant is among Create*: a grant would give what the statement above withholds.
+  statement {
+    sid       = "NoGrants"
+    effect    = "Deny"
+    actions   = ["kms:CreateGrant"]
+    resources = ["*"]
+
+    principals {
+      type        = "*"
+      identifiers = ["*"]
+    }
+  }
+}
+
+data "aws_iam_policy_document" "recordings_key" {
+  source_policy_documents = [data.aws_iam_policy_document.administration.json]
+
+  statement {
+    sid       = "WriterMakesDataKeys"
+    actions   = ["kms:GenerateDataKey"]
+    resources = ["*"]
+
+    principals {
+      type        = "AWS"
+      identifiers = [aws_iam_role.writer.arn]
+    }
+
+    condition {
+      test     = "StringEquals"
+      variable = "kms:EncryptionContext:purpose"
+      values   = ["recording", "input", "diagnosis"]
+    }
+  }
+
+  statement {
+    sid       = "PlaybackOpensThem"
+    actions   = ["kms:Decrypt"]
+    resources = ["*"]
+
+    principals {
+      type        = "AWS"
+      identifiers = [aws_iam_role.playback.arn]
+    }
+
+    condition {
+      test     = "StringEquals"
+      variable = "kms:EncryptionContext:purpose"
+      values   = ["recording", "input", "diagnosis"]
+    }
+  }
+}
+
+data "aws_iam_policy_document" "bucket_key" {
+  source_policy_documents = [data.aws_iam_policy_document.administration.json]
+
+  statement {
+    sid       = "ThroughTheBucketAlone"
+    actions   = ["kms:GenerateDataKey", "kms:Decrypt"]
+    resources = ["*"]
+
+    principals {
+      type        = "AWS"
+      identifiers = [aws_iam_role.writer.arn]
+    }
+
+    condition {
+      test     = "StringEquals"
+      variable = "kms:ViaService"
+      values   = ["s3.${data.aws_region.here.name}.amazonaws.com"]
+    }
+  }
+
+  statement {
+    sid       = "ReadThroughTheBucketAlone"
+    actions   = ["kms:Decrypt"]
+    resources = ["*"]
+
+    principals {
+      type        = "AWS"
+      identifiers = [aws_iam_role.playback.arn]
+    }
+
+    condition {
+      test     = "StringEquals"
+      variable = "kms:ViaService"
+      values   = ["s3.${data.aws_region.here.name}.amazonaws.com"]
+    }
+  }
+}

@@ -1,0 +1,21 @@
+output "configuration" {
+  description = "For jitgate.toml."
+  value       = <<-TOML
+    [recordings]
+    store = "s3"
+    key_provider = "aws_kms"
+
+    [recordings.s3]
+    bucket = "${aws_s3_bucket.recordings.id}"
+    prefix = "${var.prefix}"
+    region = "${data.aws_region.here.name}"
+    expected_bucket_owner = "${data.aws_caller_identity.here.account_id}"
+    role_arn = "${aws_iam_role.writer.arn}"
+
+    [recordings.kms]
+    key_id = "${aws_kms_alias.recordings.arn}"
+    region = "${data.aws_region.here.name}"
+    role_arn = "${aws_iam_role.writer.arn}"
+    playback_role_arn = "${aws_iam_role.playback.arn}"
+  TOML
+}

@@ -1,0 +1,68 @@
+variable "name" {
+  description = "Begins the names of the key aliases and the roles."
+  type        = string
+  default     = "jitgate"
+}
+
+variable "bucket" {
+  description = "Name of the bucket for recordings."
+  type        = string
+}
+
+variable "prefix" {
+  description = "Before every object's name, as prefix of [recordings.s3]: empty, or ending in a slash."
+  type        = string
+  default     = ""
+}
+
+variable "administrators" {
+  description = "ARNs that manage the keys and may not use them. Whoever applies this must be among them."
+  type        = list(string)
+
+  validation {
+    condition     = length(var.administrators) > 0
+    error_message = "Name at least one: without an administrator nobody could ever change the keys' policies."
+  }
+}
+
+variable "gateways" {
+  description = "ARNs of the identities that gateways run as; they assume both roles."
+  type        = list(string)
+
+  validation {
+    condition     = length(var.gateways) > 0
+    error_message = "Name at least one: without it nobody can assume the roles."
+  }
+}
+
+variable "auditors" {
+  description = "ARNs that may assume the playback role besides gateways, to read recordings without one."
+  type        = list(string)
+  default     = []
+}
+
+variable "external_id" {
+  description = "As external_id of the configuration; null where none is sent."
+  type        = string
+  default     = null
+}
+
+variable "object_lock" {
+  description = "Retention that the bucket gives to objects that name none. Object Lock cannot be turned off again."
+  type = object({
+    mode = string
+    days = number
+  })
+  default = null
+
+  validation {
+    condition     = var.object_lock == null || contains(["GOVERNANCE", "COMPLIANCE"], try(var.object_lock.mode, ""))
+    error_message = "object_lock.mode is GOVERNANCE or COMPLIANCE."
+  }
+}
+
+variable "old_versions_days" {
+  description = "How long what was deleted or overwritten by others stays; Object Lock may hold it longer."
+  type        = number
+  default     = 90
+}
