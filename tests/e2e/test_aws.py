@@ -1,0 +1,252 @@
+"""A real gateway whose recordings are in S3 under keys of KMS: it records, plays, verifies, and survives both."""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.aws.making import kms_client, new_bucket, new_key, s3_client
+from tests.aws.servers import ACCOUNT, ENVIRONMENT, REGION
+from tests.aws.trouble import Answer, Call, Troubled, kms_error, none, s3_error, troubled
+from tests.e2e.live import Live, run
+from tests.e2e.stage import Stage
+from tests.processes import GatewayProcess, wait_for
+
+pytestmark = pytest.mark.rule("R27")
+Ask = Callable[[], Answer]
+
+
+@dataclass
+class Cloud:
+    """S3 and KMS behind one address that fails as a test says."""
+
+    proxy: Troubled
+    bucket: str
+    key_id: str
+
+    def kms_calls(self, operation: str) -> list[dict[str, Any]]:
+        return [json.loads(call.body) for call in self.proxy.calls if call.operation == operation]
+
+    def objects(self, session_id: str) -> list[str]:
+        return asyncio.run(self._objects(session_id))
+
+    async def _objects(self, session_id: str) -> list[str]:
+        async with s3_client(self.proxy.url) as client:
+            page = await client.call("list_objects_v2", Bucket=self.bucket, Prefix="audit/")
+            return [each["Key"] for each in page.get("Contents", ()) if session_id in each["Key"]]
+
+    async def make(self) -> None:
+        async with s3_client(self.proxy.url) as s3, kms_client(self.proxy.url) as kms:
+            self.bucket = await new_bucket(s3, ObjectLockEnabledForBucket=True)
+            self.key_id = await new_key(kms)
+
+
+@pytest.fixture(scope="module")
+def cloud(moto: str) -> Iterator[Cloud]:
+    with pytest.MonkeyPatch.context() as patch, troubled(moto) as proxy:
+        for name, value in ENVIRONMENT.items():
+            patch.setenv(name, value)
+        made = Cloud(proxy, "", "")
+        asyncio.run(made.make())
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def at_peace(cloud: Cloud) -> Iterator[None]:
+    yield
+    cloud.proxy.trouble = none
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory, cloud: Cloud) -> Iterator[GatewayProcess]:
+    s3 = {
+        "BUCKET": cloud.bucket,
+        "PREFIX": "audit/",
+        "REGION": REGION,
+        "ENDPOINT_URL": cloud.proxy.url,
+        "PATH_STYLE": "true",
+        "EXPECTED_BUCKET_OWNER": f'"{ACCOUNT}"',
+        "OBJECT_LOCK_MODE": "governance",
+        "OBJECT_LOCK_DAYS": "30",
+    }
+    kms = {
+        "KEY_ID": cloud.key_id,
+        "REGION": REGION,
+        "ENDPOINT_URL": cloud.proxy.url,
+        "PLAYBACK_ROLE_ARN": f"arn:aws:iam::{ACCOUNT}:role/jitgate-playback",
+    }
+    environment = {
+        **ENVIRONMENT,
+        "AWS_ENDPOINT_URL_STS": cloud.proxy.url,
+        "JITGATE_RECORDINGS__STORE": "s3",
+        "JITGATE_RECORDINGS__KEY_PROVIDER": "aws_kms",
+        **{f"JITGATE_RECORDINGS__S3__{name}": value for name, value in s3.items()},
+        **{f"JITGATE_RECORDINGS__KMS__{name}": value for name, value in kms.items()},
+    }
+    process = GatewayProcess(tmp_path_factory.mktemp("gateway"), environment=environment)
+    process.start()
+    yield process
+    process.stop()
+
+
+def store_down(call: Call, ask: Ask) -> Answer:
+    return ask() if call.operation else s3_error(503, "ServiceUnavailable")
+
+
+def both_down(call: Call, _ask: Ask) -> Answer:
+    return kms_error("DisabledException") if call.operation else s3_error(503, "SlowDown")
+
+
+def key_disabled(call: Call, ask: Ask) -> Answer:
+    return kms_error("DisabledException", "is disabled.") if call.operation else ask()
+
+
+def complete(on: Stage, session_id: str, seconds: float = 45) -> dict[str, Any]:
+    """The recording, once it is."""
+
+    def found() -> dict[str, Any] | None:
+        recording: dict[str, Any] = on.dave.call("RecordingService/GetRecording", session_id=session_id)[
+            "recording"
+        ]
+        assert recording["status"] != "RECORDING_STATUS_QUARANTINED", recording
+        return recording if recording["status"] == "RECORDING_STATUS_COMPLETE" else None
+
+    return wait_for(found, seconds, "the recording")
+
+
+def played(on: Stage, session_id: str) -> bytes:
+    answers = on.dave.client.receive(
+        "RecordingService/ExportRecording", session_id=session_id, format="EXPORT_FORMAT_RAW"
+    )
+    return b"".join(answer.chunk for answer in answers)
+
+
+def diagnoses(on: Stage) -> dict[str, dict[str, Any]]:
+    parts = on.administrator.call("AdministrationService/Diagnose")["parts"]
+    return {each["part"]: each for each in parts}
+
+
+def test_a_session_is_recorded_played_and_verified(on: Stage, cloud: Cloud) -> None:
+    live = run(on.alice.client, on.token(), "seq 20000")
+    assert live.output.endswith(b"\n20000\n")
+    complete(on, live.id)
+    assert played(on, live.id) == live.output
+    verified = on.dave.call("RecordingService/VerifyRecording", session_id=live.id)
+    assert verified["intact"], verified
+    stored = cloud.objects(live.id)
+    assert len(stored) == 2
+    assert all(key.startswith("audit/default/default/") for key in stored)
+    assert not (on.gateway.data_dir / "recordings").exists()
+    contexts = [each["EncryptionContext"] for each in cloud.kms_calls("GenerateDataKey")]
+    (mine,) = (each for each in contexts if each.get("session") == live.id)
+    assert (mine["purpose"], mine["account"], mine["region"]) == ("recording", "default", "default")
+    opened = [each["EncryptionContext"] for each in cloud.kms_calls("Decrypt")]
+    assert mine in opened
+    owners = {
+        call.headers.get("x-amz-expected-bucket-owner")
+        for call in cloud.proxy.calls
+        if call.path.startswith(f"/{cloud.bucket}/audit/")
+    }
+    assert owners == {ACCOUNT}
+
+
+def test_playback_acts_in_a_role_of_its_own(on: Stage, cloud: Cloud) -> None:
+    live = run(on.alice.client, on.token(), "echo roles")
+    complete(on, live.id)
+    cloud.proxy.calls.clear()
+    run(on.alice.client, on.token(), "echo more")
+    assert played(on, live.id) == b"roles\n"
+    by = {
+        call.operation: call.headers["authorization"].partition("Credential=")[2].partition("/")[0]
+        for call in cloud.proxy.calls
+        if call.operation
+    }
+    assert by["GenerateDataKey"] == ENVIRONMENT["AWS_ACCESS_KEY_ID"]
+    assert by["Decrypt"] != by["GenerateDataKey"]
+
+
+def test_the_doctor_tries_both_out(on: Stage, cloud: Cloud) -> None:
+    found = diagnoses(on)
+    assert found["recordings"]["healthy"], found
+    assert found["recording key"]["healthy"], found
+    assert cloud.bucket in found["recordings"]["message"]
+    assert cloud.key_id in found["recording key"]["message"]
+    cloud.proxy.trouble = key_disabled
+    found = diagnoses(on)
+    assert "enable" in found["recording key"]["message"]
+    assert not found["recording key"].get("healthy")
+    assert found["recordings"]["healthy"]
+    cloud.proxy.trouble = lambda call, ask: ask() if call.operation else s3_error(403, "AccessDenied")
+    found = diagnoses(on)
+    assert "not allowed" in found["recordings"]["message"]
+    assert "spool" in found["recordings"]["what_to_do"]
+
+
+def test_a_disabled_key_lets_nobody_in_and_keeps_nobody_from_finishing(on: Stage, cloud: Cloud) -> None:
+    token = on.token()
+    with Live(on.alice.client, token, command="read line; echo said $line") as live:
+        live.until_open()
+        cloud.proxy.trouble = key_disabled
+        with Live(on.alice.client, token, command="echo unrecorded") as late:
+            assert late.until_over() == ("UNAVAILABLE", "RECORDING_FAILED")
+        assert late.output == b""
+        said = on.alice.person.run("exec", "web-1", "--reason", "look", "--", "echo unrecorded")
+        assert (said.returncode, said.stdout) == (255, b"")
+        assert "is disabled; enable it" in said.stderr.decode()
+        live.send(b"good\n")
+        live.until_over()
+    assert live.output == b"said good\n"
+    complete(on, live.id)
+    cloud.proxy.trouble = none
+    assert played(on, live.id) == b"said good\n"
+
+
+def test_a_store_down_at_close_gets_the_recording_when_it_is_back(on: Stage, cloud: Cloud) -> None:
+    with Live(on.alice.client, on.token(), command="read line; echo said $line") as live:
+        live.until_open()
+        cloud.proxy.trouble = store_down
+        live.send(b"this\n")
+        live.until_over()
+
+    wait_for(lambda: "503" in reason(on, live.id) or "Unavailable" in reason(on, live.id), 60, "the reason")
+    assert on.is_alive()
+    cloud.proxy.trouble = none
+    complete(on, live.id, 60)
+    assert played(on, live.id) == b"said this\n"
+
+
+def reason(on: Stage, session_id: str) -> str:
+    recording = on.dave.call("RecordingService/GetRecording", session_id=session_id)["recording"]
+    return str(recording.get("status_reason", ""))
+
+
+def test_a_gateway_killed_in_the_middle_with_both_down_loses_nothing(on: Stage, cloud: Cloud) -> None:
+    with Live(on.alice.client, on.token(), command="seq 5000; sleep 60") as live:
+        live.until_output(b"\n5000\n")
+        cloud.proxy.trouble = both_down
+        on.gateway.kill()
+    on.gateway.start()  # it serves, though neither answers
+    assert on.is_alive()
+    found = diagnoses(on)
+    assert not found["recording key"].get("healthy")
+    assert not found["recordings"].get("healthy")
+    on.gateway.stop()
+    cloud.proxy.trouble = none
+    on.gateway.start()
+    complete(on, live.id)
+    output = played(on, live.id)
+    lost = len(live.output) - len(output)
+    print(f"killed with S3 and KMS down: {max(lost, 0)} of {len(live.output)} bytes lost")
+    assert output.startswith(bytes(live.output))
+    assert on.dave.call("RecordingService/VerifyRecording", session_id=live.id)["intact"]
+    assert run(on.alice.client, on.token(), "echo again").output == b"again\n"
+
+
+def test_no_data_key_is_in_any_log(on: Stage, cloud: Cloud) -> None:
+    """Nor are AWS's own secrets."""
+    text = on.gateway.log.read_text() + on.gateway.out.read_text()
+    assert "Plaintext" not in text
+    assert ENVIRONMENT["AWS_SECRET_ACCESS_KEY"] not in text
