@@ -1,0 +1,117 @@
+"""The parts of recordings as the configuration says, opened and closed; AWS is loaded only where it is used."""
+
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway import keys, recording_parts
+from gateway.config import Configuration, Tls
+from gateway.keys import Keys
+from recorder.errors import KeyRefused, KeyUnavailable, StoreUnavailable, UnfitStore
+from recorder.key_providers.local_file import LocalKeyFile
+from recorder.object_stores.local_folder import LocalFolder
+from tests.aws.making import kms_client, new_bucket, new_key, s3_client
+from tests.aws.servers import REGION, Rclone
+
+pytestmark = pytest.mark.usefixtures("aws_environment")
+CONTEXT = {"session": "s-1"}
+
+
+def settings(folder: Path, **recordings: Any) -> Configuration:
+    return Configuration.model_validate({"data_dir": folder, "recordings": recordings})
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Keys:
+    return keys.load(tmp_path / "keys", Tls(), lambda: datetime.now(UTC))
+
+
+def s3(address: str, bucket: str, **more: Any) -> dict[str, Any]:
+    section = {"bucket": bucket, "endpoint_url": address, "region": REGION, "path_style": True, **more}
+    return {"store": "s3", "s3": section}
+
+
+def kms(address: str, key_id: str) -> dict[str, Any]:
+    return {"key_provider": "aws_kms", "kms": {"key_id": key_id, "endpoint_url": address, "region": REGION}}
+
+
+async def test_without_aws_everything_is_local(tmp_path: Path, held: Keys) -> None:
+    async with recording_parts.opened(settings(tmp_path), held) as parts:
+        assert isinstance(parts.store, LocalFolder)
+        assert parts.keys is held.recordings
+        assert held.recordings.key_id in parts.key
+
+
+async def test_with_aws_both_work_and_what_the_key_file_wrapped_still_opens(
+    tmp_path: Path, held: Keys, moto: str
+) -> None:
+    async with s3_client(moto) as store, kms_client(moto) as client:
+        bucket, key_id = await new_bucket(store), await new_key(client)
+    before = await held.recordings.generate_data_key(CONTEXT)
+    said = settings(tmp_path, **s3(moto, bucket), **kms(moto, key_id))
+    async with recording_parts.opened(said, held) as parts:
+        assert (parts.keys.name, parts.key) == ("aws-kms", f"KMS key {key_id}")
+        assert [each async for each in parts.store.list("")] == []
+        after = await parts.keys.generate_data_key(CONTEXT)
+        assert await parts.keys.unwrap(after.wrapped, CONTEXT) == after.plaintext
+        assert await parts.keys.unwrap(before.wrapped, CONTEXT) == before.plaintext
+        for wrapped in (before.wrapped, after.wrapped):
+            with pytest.raises(KeyRefused):
+                await parts.keys.unwrap(wrapped, {"session": "s-2"})
+        LocalKeyFile.create(tmp_path / "other")
+        foreign = await LocalKeyFile(tmp_path / "other").generate_data_key(CONTEXT)
+        with pytest.raises(KeyRefused):
+            await parts.keys.unwrap(foreign.wrapped, CONTEXT)
+
+
+async def test_what_cannot_be_reached_keeps_nothing_from_starting(tmp_path: Path, held: Keys) -> None:
+    nowhere = "http://127.0.0.1:9"
+    said = settings(tmp_path, **s3(nowhere, "recordings"), **kms(nowhere, "alias/x"))
+    async with recording_parts.opened(said, held) as parts:
+        with pytest.raises(KeyUnavailable):
+            await parts.keys.generate_data_key(CONTEXT)
+        with pytest.raises(StoreUnavailable):
+            await parts.store.get("a")
+
+
+async def test_a_store_that_would_lose_recordings_is_refused(tmp_path: Path, held: Keys, rclone: Rclone) -> None:
+    async with s3_client(rclone.address) as client:
+        bucket = await new_bucket(client)
+    with pytest.raises(UnfitStore, match="conditional_put"):
+        async with recording_parts.opened(settings(tmp_path, **s3(rclone.address, bucket)), held):
+            pass
+    said = settings(tmp_path, **s3(rclone.address, bucket, conditional_put=False))
+    async with recording_parts.opened(said, held) as parts:
+        assert (await parts.store.put_if_absent("a", b"", EMPTY)).created
+
+
+EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+def test_a_gateway_without_aws_does_not_load_it() -> None:
+    code = (
+        "import sys, gateway.serve; "
+        "print([name for name in sys.modules if name in ('aioboto3', 'aiobotocore', 'boto3', 'botocore')])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "[]\n"
+
+
+def test_the_command_says_why_it_does_not_start(tmp_path: Path, rclone: Rclone) -> None:
+    """An unfit store is one line, not a traceback."""
+    (rclone.folder / "unfit-bucket").mkdir()
+    file = tmp_path / "jitgate.toml"
+    file.write_text(
+        f"data_dir = '{tmp_path}'\nlisten = '127.0.0.1:0'\nsign_in_listen = '127.0.0.1:0'\n"
+        f"agent_listen = '127.0.0.1:0'\n[recordings]\nstore = 's3'\n[recordings.s3]\nbucket = 'unfit-bucket'\n"
+        f"endpoint_url = '{rclone.address}'\nregion = '{REGION}'\npath_style = true\n"
+    )
+    command: list[str | Path] = [Path(sys.executable).parent / "jitgate", "serve", "--config", file]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 1
+    assert "cannot start: s3://unfit-bucket/ ignores If-None-Match" in result.stderr
+    assert "Traceback" not in result.stderr
