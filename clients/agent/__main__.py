@@ -3,6 +3,7 @@
 import argparse
 import getpass
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -23,9 +24,9 @@ def main() -> None:
 
 
 def _register(arguments: argparse.Namespace, state: State) -> None:
-    from clients.agent import registering, trust  # noqa: PLC0415  # the running agent needs none of it
+    from clients.agent import registering  # noqa: PLC0415  # the running agent needs none of it
 
-    trust.use_proxy_of_environment()
+    _use_proxy_of_environment()
     code = _code(arguments.activation_code_file)
     known = registering.register(
         state,
@@ -53,14 +54,30 @@ def _code(file: str) -> str:
 
 
 def _run(arguments: argparse.Namespace, state: State) -> None:
+    # gRPC brings a TLS of its own; without the other one the agent is four megabytes smaller.
+    sys.modules["ssl"] = None  # type: ignore[assignment]  # which makes the import fail, as asyncio allows for
     import asyncio  # noqa: PLC0415  # as above
 
-    from clients.agent import agent, trust  # noqa: PLC0415
+    from clients.agent import agent  # noqa: PLC0415
 
-    trust.use_proxy_of_environment()
+    _use_proxy_of_environment()
     state.prepare()
     with state.alone():
-        asyncio.run(agent.run(state, arguments.max_sessions))
+        asyncio.run(agent.run(state, _version(), arguments.max_sessions))
+
+
+def _version() -> str:
+    """The version that is installed. Asked for in a process of its own: it takes two megabytes to find out."""
+    program = "from importlib.metadata import version; print(version('jitgate'))"
+    asked = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)  # noqa: S603
+    return asked.stdout.strip() or "unknown"
+
+
+def _use_proxy_of_environment() -> None:
+    """gRPC looks at the names in small letters only."""
+    for name in ("HTTPS_PROXY", "NO_PROXY"):
+        if name in os.environ:
+            os.environ.setdefault(name.lower(), os.environ[name])
 
 
 def _status(_arguments: argparse.Namespace, state: State) -> None:

@@ -7,7 +7,6 @@ import random
 import signal
 import time
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
 
 import grpc
@@ -36,7 +35,6 @@ from jitgate.v1.agent_pb2 import (
 )
 
 PROTOCOL = 1
-DEFAULT_MAX_SESSIONS = 64
 _SERVICE = "/jitgate.v1.AgentService"
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.5, 60.0
 _STEADY_SECONDS = 30.0
@@ -65,8 +63,9 @@ class _Link:
 class Agent:
     """`run` until it is cancelled."""
 
-    def __init__(self, state: State, max_sessions: int = DEFAULT_MAX_SESSIONS) -> None:
+    def __init__(self, state: State, version: str, max_sessions: int) -> None:
         self._state = state
+        self._version = version
         self._max_sessions = max_sessions
         self._budget = Budget()
         self._groups = SessionGroups()
@@ -128,7 +127,7 @@ class Agent:
         system = os.uname()
         hello = AgentHello(
             protocol=PROTOCOL,
-            agent_version=version("jitgate"),
+            agent_version=self._version,
             platform=f"{system.sysname} {system.release} {system.machine}",
         )
         async with asyncio.timeout(_WELCOME_SECONDS):
@@ -232,9 +231,9 @@ def _encode(message: Any) -> bytes:
     return encoded
 
 
-async def run(state: State, max_sessions: int) -> None:
+async def run(state: State, version: str, max_sessions: int) -> None:
     """Until SIGTERM or SIGINT; the sessions end with it. Raises Unusable."""
-    agent = asyncio.create_task(Agent(state, max_sessions).run())
+    agent = asyncio.create_task(Agent(state, version, max_sessions).run())
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, agent.cancel)
     with contextlib.suppress(asyncio.CancelledError):

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import secrets
 from pathlib import Path
 
 
@@ -16,7 +15,7 @@ class SessionGroups:
         """The folder of a new group; "" where there can be none."""
         if self._parent is None:
             return ""
-        folder = self._parent / f"jitgate-{session_id}-{secrets.token_hex(4)}"
+        folder = self._parent / f"jitgate-{session_id}-{os.urandom(4).hex()}"
         try:
             folder.mkdir()
         except OSError:

@@ -60,6 +60,7 @@ class Process:
         self.changed: Callable[[], None] = lambda: None
         """Called when `status` is there."""
         self._supervisor = supervisor
+        self._reaped = asyncio.Event()
         self._control = control
         self._cgroup = ""
         self._group = 0
@@ -95,10 +96,10 @@ class Process:
             async with asyncio.timeout(_START_SECONDS):
                 await process._begin(plan)
         except TimeoutError:
-            process.close()
+            await process.close()
             raise NotStarted("it took too long to start") from None
         except BaseException:
-            process.close()
+            await process.close()
             raise
         return process
 
@@ -110,7 +111,8 @@ class Process:
         """To the terminal's foreground processes, or to the command's process group."""
         group = 0
         if self._has_terminal and self.output >= 0:
-            group = max(0, os.tcgetpgrp(self.output))
+            with contextlib.suppress(OSError):
+                group = max(0, os.tcgetpgrp(self.output))
         self._tell(("signal", int(signal.Signals[f"SIG{name}"]), group))
 
     def read(self, descriptor: int) -> bytes | None:
@@ -172,8 +174,9 @@ class Process:
         else:
             self.errors = -1
 
-    def close(self) -> None:
-        """Kills whatever still runs and lets go of everything. Again is harmless."""
+    async def close(self) -> None:
+        """Kills whatever still runs and lets go of everything; returns when that is done. Again is harmless."""
+        self.changed = lambda: None
         loop = asyncio.get_running_loop()
         for descriptor in {self.input, self.output, self.errors} - {-1}:
             loop.remove_reader(descriptor)
@@ -185,7 +188,7 @@ class Process:
             loop.remove_reader(self._control)
             self._control.shutdown(socket.SHUT_WR)
             loop.add_reader(self._control, self._heard)
-            self.changed = lambda: None
+        await self._reaped.wait()
 
     async def _begin(self, plan: Plan) -> None:
         loop = asyncio.get_running_loop()
@@ -236,6 +239,7 @@ class Process:
         loop.remove_reader(self._control)
         self._control.close()
         self._supervisor.wait()  # it has said its last word, so this takes no time
+        self._reaped.set()
         self.changed()
 
     def _kill_what_is_left(self) -> None:

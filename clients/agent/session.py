@@ -76,12 +76,12 @@ class Session:
         except BrokenFrames as broken:
             log("session_broken", session=order.session_id, reason=str(broken))
         finally:
+            call.cancel()
             if reading is not None:
                 reading.cancel()
             if self._process is not None:
-                self._process.close()
+                await self._process.close()
             self._output.drop()
-            call.cancel()
 
     async def _start(self, credit: int) -> bool:
         self._output.grant(credit)

@@ -16,13 +16,6 @@ _SECONDS = 15.0
 _LONGEST_ANSWER = 8192
 
 
-def use_proxy_of_environment() -> None:
-    """gRPC looks at the names in small letters only."""
-    for name in ("HTTPS_PROXY", "NO_PROXY"):
-        if name in os.environ:
-            os.environ.setdefault(name.lower(), os.environ[name])
-
-
 def establish(address: str, ca_file: Path | None, fingerprint: str) -> bytes:
     """The CA's certificate, PEM. Raises Unusable."""
     if ca_file is not None:

@@ -128,14 +128,27 @@ class ClientCertificates:
         return ClientCertificate(chain.decode("ascii"), now, expires_at)
 
     def renew(self, certificate_pem: bytes) -> ClientCertificate:
-        """A fresh certificate for the same key and name. Raises what `identify` does."""
-        peer = self.identify(certificate_pem)
+        """A fresh certificate for the same key and name. Raises what `bearer` does."""
+        peer = self.bearer(certificate_pem)
         key = x509.load_pem_x509_certificate(certificate_pem).public_key()
         assert isinstance(key, ec.EllipticCurvePublicKey)  # no other was ever certified
         return self.issue(key, peer.name)
 
     def identify(self, certificate_pem: bytes) -> Peer:
         """Whom the certificate of a TLS peer names, if it holds now.
+
+        Raises Refused UNAUTHENTICATED with the bearers' reason.
+        """
+        peer = self.bearer(certificate_pem)
+        now = self._clock()
+        if now >= peer.expires_at:
+            raise self._refused(f"the client certificate expired at {peer.expires_at:%Y-%m-%d %H:%M:%S} UTC")
+        if now < peer.valid_from:
+            raise self._refused("the client certificate does not hold yet")
+        return peer
+
+    def bearer(self, certificate_pem: bytes) -> Peer:
+        """Whom the certificate of a TLS peer names, even if it has expired since the connection was made.
 
         The TLS server has verified the chain and that the peer has the key. The signature is checked here once
         more, so that a server set up to trust another authority as well lets nobody of that one in.
@@ -149,11 +162,6 @@ class ClientCertificates:
                 self._known.popitem(last=False)
         else:
             self._known.move_to_end(certificate_pem)
-        now = self._clock()
-        if now >= peer.expires_at:
-            raise self._refused(f"the client certificate expired at {peer.expires_at:%Y-%m-%d %H:%M:%S} UTC")
-        if now < peer.valid_from:
-            raise self._refused("the client certificate does not hold yet")
         return peer
 
     def _read(self, certificate_pem: bytes) -> Peer:

@@ -172,10 +172,7 @@ class Attachments:
         async with self._database.read() as connection:
             known = await agents.standings(connection, [each.agent.node_id for each in judging])
         for each in judging:
-            standing = known.get(each.agent.node_id)
-            refused = judged(standing, each.agent.key_hash)
-            if refused is None and standing is not None and standing.certified_until <= now:
-                refused = errors.not_registered("the node's certificate has expired")
+            refused = judged(known.get(each.agent.node_id), each.agent.key_hash, now)
             if refused is not None:
                 each.end(refused)
         heard = [each.agent.node_id for each in judging if each.heard]
@@ -190,7 +187,7 @@ class Attachments:
         async with self._database.transaction() as tx:
             # Judged once more, where a removal or a lock comes before it or after it.
             node = await nodes.get(tx.connection, agent.node_id, for_update=True)
-            refused = judged(await agents.standing(tx.connection, agent.node_id), agent.key_hash)
+            refused = judged(await agents.standing(tx.connection, agent.node_id), agent.key_hash, now)
             if refused is not None:
                 raise refused
             await agents.attached(tx.connection, agent.node_id, self._replica, now, properties)

@@ -1,6 +1,7 @@
 """Which node's agent makes a call (R33)."""
 
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from gateway.errors import Kind, Refused
 from gateway.identity.client_certificates import ClientCertificates
@@ -43,17 +44,20 @@ class AgentAuthenticator:
     async def authenticate(self, peer_pem: bytes, source_address: str) -> AgentCaller:
         """Runs at every call: one query.
 
+        TLS has seen a certificate that held. Connections outlive it; what counts from then on is until when the
+        node's key was last certified.
+
         Raises Refused: UNAUTHENTICATED REGISTRATION_REQUIRED, PERMISSION_DENIED NODE_REMOVED or NODE_LOCKED.
         """
-        peer = self._certificates.identify(peer_pem)
+        peer = self._certificates.bearer(peer_pem)
         async with self._database.read() as connection:
             standing = await agents.standing(connection, peer.name)
-        if (refused := judged(standing, peer.key_hash)) is not None:
+        if (refused := judged(standing, peer.key_hash, self._clock())) is not None:
             raise refused
         return AgentCaller(peer.name, peer.key_hash, source_address, peer_pem)
 
 
-def judged(standing: Standing | None, key_hash: str) -> Refused | None:
+def judged(standing: Standing | None, key_hash: str, now: datetime) -> Refused | None:
     """Why the agent with that key may not be connected; None while it may."""
     if standing is None or standing.key_hash != key_hash:
         return errors.not_registered("the certificate names a node that is bound to another key, or to none")
@@ -61,4 +65,6 @@ def judged(standing: Standing | None, key_hash: str) -> Refused | None:
         return errors.node_removed(standing.node_id)
     if standing.lock_reason is not None:
         return errors.node_locked(standing.node_id, standing.lock_reason)
+    if standing.certified_until <= now:
+        return errors.not_registered("the node's certificate has expired")
     return None

@@ -134,18 +134,18 @@ async def test_activations_have_bounds(rig: Rig, wrong: dict[str, Any]) -> None:
     assert not await rig.events("activation.created")
 
 
-async def test_a_certificate_renews_for_the_same_key_and_an_expired_one_does_not(rig: Rig) -> None:
+async def test_a_certificate_is_renewed_for_the_same_key_and_not_once_it_has_expired(rig: Rig) -> None:
     # TLS has a clock of its own, so the past is where the time of the test can differ from it.
     rig.clock.ahead = -timedelta(days=7) + timedelta(hours=1)
-    joined = await rig.join(await rig.invite())
+    early, late = [await rig.join(await rig.invite()) for _ in range(2)]
     rig.clock.ahead = timedelta()
-    async with joined.dialled() as stub:
+    async with early.dialled() as stub:
         answer = await stub.RenewCertificate(agent_pb2.RenewCertificateRequest())
     assert answer.expires_at.ToDatetime() - answer.issued_at.ToDatetime() == timedelta(days=7)
     rig.clock.ahead = timedelta(hours=2)
-    async with joined.dialled(answer.certificate_chain.encode()) as stub:
+    async with early.dialled(answer.certificate_chain.encode()) as stub:
         await stub.RenewCertificate(agent_pb2.RenewCertificateRequest())
-    async with joined.dialled() as stub:
+    async with late.dialled() as stub:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await stub.RenewCertificate(agent_pb2.RenewCertificateRequest())
     assert caught.value.code() == grpc.StatusCode.UNAUTHENTICATED
