@@ -17,7 +17,7 @@ os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
 import typer
 import uvloop
 
-from gateway import config, logs, serve
+from gateway import config, logs, memory, serve
 from gateway.identity.administrator_codes import new_administrator_code
 from gateway.identity.key_files import KeyFileUnusable
 from gateway.store.copying import CannotCopy, Copied, copy
@@ -59,6 +59,7 @@ def serve_command(config_file: ConfigFile = None) -> None:
     """Serves until it is told to stop (SIGTERM, SIGINT)."""
     settings = _load(config_file)
     logs.configure(settings.log_level)
+    memory.keep_freed_blocks()
     with _failures_told("cannot start: "):
         uvloop.run(serve.run(settings))
 
