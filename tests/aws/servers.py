@@ -47,7 +47,7 @@ def running_rclone(folder: Path) -> Iterator[Rclone]:
     program = Path(sys.executable).parent / "rclone"
     command = ("serve", "s3", "--config", os.devnull, "--auth-key", key, "--addr", "127.0.0.1:0", folder)
     # Without a cache of folders, what a test does behind its back shows at once.
-    with _running(program, *command, "--dir-cache-time", "0") as address:
+    with _running(program, *command, "--dir-cache-time", "50ms") as address:
         yield Rclone(address, folder)
 
 
