@@ -140,7 +140,7 @@ class Uploader:
         if part is not None:
             self._memory.free(part)
             with contextlib.suppress(OSError):  # it goes with its folder
-                part.path.unlink()
+                await asyncio.to_thread(part.path.unlink)  # several milliseconds for a large file
 
     def _read(self, part: Part) -> Batch:
         return read_part(part.path.read_bytes(), part.number, self._seal, part.start).batch

@@ -50,8 +50,6 @@ class LocalFolder:
         return self._root / check_name(name)
 
     def _put(self, path: Path, name: str, data: bytes, sha256: str) -> Receipt:
-        if hashlib.sha256(data).hexdigest() != sha256:
-            raise ChecksumMismatch(f"what was to become {name} is not what its checksum says")
         beside = path.with_name(f".{secrets.token_hex(8)}")
         try:
             self._make_folders(path.parent)
@@ -64,6 +62,8 @@ class LocalFolder:
         try:
             _write_durably(beside, data)
             if _digest(beside) != sha256:
+                if hashlib.sha256(data).hexdigest() != sha256:
+                    raise ChecksumMismatch(f"what was to become {name} is not what its checksum says")
                 raise StoreUnavailable(f"{name} was written and reads otherwise; look at the disk")
             try:
                 os.link(beside, path)
