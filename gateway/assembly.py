@@ -141,7 +141,7 @@ def assemble(
         settings.spool_directory,
         recordings.store,
         recordings.keys,
-        keys.manifests,
+        recordings.signer,
         durability=Durability(settings.recordings.durability),
         observer=RecordingIndex(database, recordings.store, clock, changes),
         clock=clock,
@@ -161,7 +161,7 @@ def assemble(
         replica=replica,
     )
     sessions = Lifecycle(database, opener, watch, last_entries, clock=clock)
-    library = Library(database, recordings.store, recordings.keys, keys.manifest_public_keys, clock=clock)
+    library = Library(database, recordings.store, recordings.keys, recordings.public_keys, clock=clock)
 
     providers = {name: Provider(name, said, clock) for name, said in settings.identity_providers.items()}
     certifier = Certifier(keys.clients, changes, clock)

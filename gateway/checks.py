@@ -17,9 +17,11 @@ from gateway.recording_parts import RecordingParts
 from gateway.store.database import Database
 from recorder.errors import KeyRefused, KeyUnavailable, StoreUnavailable
 from recorder.object_stores.s3 import S3Store
+from recorder.signatures import algorithm_of
 
 _LOW_SPACE_BYTES = 1 << 30
 _CONTEXT = {"purpose": "diagnosis"}
+_SIGNED = b"jitgate diagnosis"  # a manifest is signed behind another word
 
 
 def checks(
@@ -54,11 +56,21 @@ def checks(
             return Diagnosis("recording key", False, "what it wraps it does not unwrap", advice)
         return Diagnosis("recording key", True, recordings.key)
 
+    async def check_signature() -> Diagnosis:
+        signer = recordings.signer
+        try:
+            await signer.sign(_SIGNED)
+        except (KeyUnavailable, KeyRefused) as failure:
+            advice = "Recordings wait in the spool until they can be signed."
+            return Diagnosis("signing key", False, str(failure), advice)
+        return Diagnosis("signing key", True, f"{algorithm_of(signer.public_key)}, key {signer.key_id}")
+
     return (
         Check("database", check_database),
         Check("spool", check_spool),
         Check("recordings", check_store),
         Check("recording key", check_key),
+        Check("signing key", check_signature),
         *(_provider_check(provider) for provider in providers.values()),
     )
 

@@ -7,10 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
-
 from gateway.api.server import TlsMaterial
 from gateway.config import BadConfiguration, Tls
 from gateway.identity.authority import CertificateAuthority
@@ -20,6 +16,7 @@ from gateway.identity.ports import Clock
 from gateway.identity.server_certificate import ServerCertificate
 from gateway.identity.ssh_ca import SshUserCa
 from recorder.key_providers.local_file import LocalKeyFile
+from recorder.signatures import public_key_of
 from recorder.signing import LocalSigner
 
 
@@ -36,7 +33,7 @@ class Keys:
     ssh_user_ca: SshUserCa
     recordings: LocalKeyFile
     manifests: LocalSigner
-    # Raw Ed25519 keys that manifests are believed by: today's, and those it followed.
+    # Raw public keys that manifests are believed by: today's, and those it followed.
     manifest_public_keys: tuple[bytes, ...]
 
     def tls_material(self) -> TlsMaterial:
@@ -119,18 +116,18 @@ def _manifest_key(file: Path) -> LocalSigner:
 def _public_keys(folder: Path, today: LocalSigner) -> tuple[bytes, ...]:
     """The public halves in `folder`, today's added: a recording outlives the key that signed it.
 
-    Raises KeyFileUnusable for a file there that is no Ed25519 public key in PEM.
+    Raises KeyFileUnusable for a file there that is no public key for manifests in PEM.
     """
     folder.mkdir(mode=0o700, exist_ok=True)
     _show(folder / f"{today.key_id}.pem", today.public_pem.encode())
-    return tuple(_public_key(file) for file in sorted(folder.glob("*.pem")))
+    return tuple(public_key_in(file) for file in sorted(folder.glob("*.pem")))
 
 
-def _public_key(file: Path) -> bytes:
+def public_key_in(file: Path) -> bytes:
+    """The raw public key for manifests in a PEM file. Raises KeyFileUnusable."""
     try:
-        key = load_pem_public_key(file.read_bytes())
-    except (ValueError, UnsupportedAlgorithm):
-        key = None
-    if not isinstance(key, Ed25519PublicKey):
-        raise KeyFileUnusable(f"{file} holds no Ed25519 public key in PEM. Restore it from its backup")
-    return key.public_bytes_raw()
+        return public_key_of(file.read_bytes())
+    except OSError as failure:
+        raise KeyFileUnusable(f"{file} cannot be read: {failure.strerror}") from None
+    except ValueError:
+        raise KeyFileUnusable(f"{file} holds no Ed25519 or P-256 public key in PEM. Restore it") from None

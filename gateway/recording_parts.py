@@ -1,4 +1,4 @@
-"""What recordings are made with, as the configuration says: an object store, and a provider of data keys."""
+"""What recordings are made with, as the configuration says: an object store, data keys, a signature."""
 
 import asyncio
 import contextlib
@@ -8,16 +8,19 @@ from dataclasses import dataclass
 import structlog
 
 from gateway.config import Configuration
-from gateway.keys import Keys
+from gateway.identity.key_files import KeyFileUnusable
+from gateway.keys import Keys, public_key_in
 from gateway.recordings_settings import S3, Kms
 from recorder.aws import Access, Client
 from recorder.errors import StoreUnavailable, UnfitStore
 from recorder.key_providers import aws_kms, local_file
 from recorder.key_providers.aws_kms import AwsKms
+from recorder.kms_signing import KmsSigner
 from recorder.object_stores import s3
 from recorder.object_stores.local_folder import LocalFolder
 from recorder.object_stores.s3 import Bucket, S3Store
-from recorder.ports import DataKey, KeyProvider, ObjectStore
+from recorder.ports import DataKey, KeyProvider, ManifestSigner, ObjectStore
+from recorder.signatures import ECDSA_P256, algorithm_of
 
 _EXAMINATION_SECONDS = 5.0
 _log = structlog.get_logger("jitgate.recordings")
@@ -25,32 +28,34 @@ _log = structlog.get_logger("jitgate.recordings")
 
 @dataclass(frozen=True, slots=True)
 class RecordingParts:
-    """`key` and `place` say in words which key wraps and where objects go."""
+    """`key` says in words which key wraps; `public_keys` are the raw ones that manifests are believed by."""
 
     store: ObjectStore
     keys: KeyProvider
     key: str
-    place: str
+    signer: ManifestSigner
+    public_keys: tuple[bytes, ...]
 
 
 @contextlib.asynccontextmanager
 async def opened(settings: Configuration, keys: Keys) -> AsyncIterator[RecordingParts]:
     """The parts, ready, their connections closed at the end. What can't be reached now is reached later.
 
-    Raises UnfitStore where the store would lose recordings.
+    Raises UnfitStore where the store would lose recordings, KeyFileUnusable.
     """
     async with contextlib.AsyncExitStack() as stack:
         store: ObjectStore = LocalFolder(settings.recordings_directory)
-        place = str(settings.recordings_directory)
         if settings.recordings.s3 is not None:
             store = await _bucket(settings.recordings.s3, stack)
-            place = str(store)
         provider: KeyProvider = keys.recordings
         key = f"local key file, key {keys.recordings.key_id}"
+        signer: ManifestSigner = keys.manifests
         if settings.recordings.kms is not None:
-            provider = BesidesLocal(await _kms(settings.recordings.kms, stack), keys.recordings)
-            key = f"KMS key {settings.recordings.kms.key_id}"
-        yield RecordingParts(store, provider, key, place)
+            writer, kms = await _kms(settings.recordings.kms, stack)
+            provider = BesidesLocal(kms, keys.recordings)
+            key = f"KMS key {kms.key_id}"
+            signer = _signer(settings.recordings.kms, writer) or signer
+        yield RecordingParts(store, provider, key, signer, (signer.public_key, *keys.manifest_public_keys))
 
 
 class BesidesLocal:
@@ -99,10 +104,20 @@ async def _bucket(said: S3, stack: contextlib.AsyncExitStack) -> S3Store:
     return store
 
 
-async def _kms(said: Kms, stack: contextlib.AsyncExitStack) -> AwsKms:
+async def _kms(said: Kms, stack: contextlib.AsyncExitStack) -> tuple[Client, AwsKms]:
+    """The provider, and the client that acts in the writer's role."""
     access = Access(said.region, said.endpoint_url, said.role_arn, said.external_id)
     writer = reader = await stack.enter_async_context(Client("kms", access, aws_kms.PATIENCE))
     if said.playback_role_arn is not None and said.playback_role_arn != said.role_arn:
         playback = Access(said.region, said.endpoint_url, said.playback_role_arn, said.external_id)
         reader = await stack.enter_async_context(Client("kms", playback, aws_kms.PATIENCE))
-    return AwsKms(said.key_id, writer, reader, said.former_key_ids)
+    return writer, AwsKms(said.key_id, writer, reader, said.former_key_ids)
+
+
+def _signer(said: Kms, client: Client) -> KmsSigner | None:
+    if said.signing_key_id is None or said.signing_public_key is None:
+        return None
+    public_key = public_key_in(said.signing_public_key)
+    if algorithm_of(public_key) != ECDSA_P256:
+        raise KeyFileUnusable(f"{said.signing_public_key} holds no P-256 public key. Take that of signing_key_id")
+    return KmsSigner(client, said.signing_key_id, public_key)

@@ -70,6 +70,8 @@ class Kms(_Section):
     role_arn: _RoleArn | None = None
     playback_role_arn: _RoleArn | None = None  # opens data keys; role_arn, unless it is named
     external_id: _ExternalId | None = None
+    signing_key_id: _KeyId | None = None  # signs manifests, instead of the gateway's own key
+    signing_public_key: Path | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -77,6 +79,8 @@ class Kms(_Section):
             raise ValueError("external_id needs role_arn or playback_role_arn")
         if len({self.key_id, *self.former_key_ids}) != 1 + len(self.former_key_ids):
             raise ValueError("key_id and former_key_ids name a key twice")
+        if (self.signing_key_id is None) != (self.signing_public_key is None):
+            raise ValueError("signing_key_id and signing_public_key belong together; set both or none")
         return self
 
 

@@ -1,19 +1,16 @@
-"""The manifest's file: canonical JSON, signed with Ed25519."""
+"""The manifest's file: canonical JSON, signed."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
-
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from recorder import canonical
 from recorder.errors import DamagedManifest, DamagedRecording
 from recorder.model import Manifest
 from recorder.ports import ManifestSigner
+from recorder.signatures import ALGORITHMS, algorithm_of, is_valid, key_id_of
 
 FORMAT: Final = "jitgate-recording-1"
 SIGNED_PREFIX: Final = b"jitgate manifest v1\n"
@@ -34,15 +31,11 @@ class _File:
     signature: _Signature
 
 
-def key_id_of(public_key: bytes) -> str:
-    """The name of a raw Ed25519 public key: the first 16 hex digits of its SHA-256."""
-    return hashlib.sha256(public_key).hexdigest()[:16]
-
-
 async def sign_manifest(manifest: Manifest, signer: ManifestSigner) -> bytes:
     """The manifest's file. Raises KeyUnavailable or KeyRefused."""
     value = await signer.sign(SIGNED_PREFIX + canonical.dump(manifest))
-    return canonical.dump(_File(FORMAT, manifest, _Signature("Ed25519", signer.key_id, value)))
+    algorithm = algorithm_of(signer.public_key)
+    return canonical.dump(_File(FORMAT, manifest, _Signature(algorithm, signer.key_id, value)))
 
 
 def parse_manifest(data: bytes) -> Manifest:
@@ -51,7 +44,7 @@ def parse_manifest(data: bytes) -> Manifest:
 
 
 def check_manifest(data: bytes, public_keys: Collection[bytes]) -> Manifest:
-    """The manifest in a file, if one of the raw Ed25519 `public_keys` signed it. Raises DamagedManifest."""
+    """The manifest in a file, if one of the raw `public_keys` signed it. Raises DamagedManifest."""
     parsed = _parse(data)
     key_id = parsed.signature.key_id
     for key in public_keys:
@@ -59,11 +52,9 @@ def check_manifest(data: bytes, public_keys: Collection[bytes]) -> Manifest:
             break
     else:
         raise DamagedManifest(f"the manifest is signed by key {key_id}, which is not among the trusted ones")
-    try:
-        message = SIGNED_PREFIX + canonical.dump(parsed.manifest)
-        Ed25519PublicKey.from_public_bytes(key).verify(parsed.signature.value, message)
-    except (InvalidSignature, ValueError):
-        raise DamagedManifest("the manifest's signature does not hold: it was changed") from None
+    message = SIGNED_PREFIX + canonical.dump(parsed.manifest)
+    if parsed.signature.algorithm != algorithm_of(key) or not is_valid(key, parsed.signature.value, message):
+        raise DamagedManifest("the manifest's signature does not hold: it was changed")
     return parsed.manifest
 
 
@@ -72,7 +63,7 @@ def _parse(data: bytes) -> _File:
         parsed = canonical.build(_File, canonical.load(data), "file")
     except DamagedRecording as damaged:
         raise DamagedManifest(f"the manifest cannot be read: {damaged}") from None
-    if parsed.format != FORMAT or parsed.signature.algorithm != "Ed25519":
+    if parsed.format != FORMAT or parsed.signature.algorithm not in ALGORITHMS:
         raise DamagedManifest(f"the manifest is of format {parsed.format!r}; this version reads {FORMAT}")
     if canonical.dump(parsed) != data:
         raise DamagedManifest("the manifest is not in its canonical form: it was changed")

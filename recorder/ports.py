@@ -45,18 +45,18 @@ class KeyProvider(Protocol):
 
 
 class ManifestSigner(Protocol):
-    """Signs manifests with Ed25519."""
+    """Signs manifests; `recorder/signatures.py` has the kinds of keys, and the raw form of their public halves."""
 
     @property
     def key_id(self) -> str:
-        """Which key signs: the first 16 hex digits of the SHA-256 of the raw public key."""
+        """Which key signs: `signatures.key_id_of` its public half."""
 
     @property
     def public_key(self) -> bytes:
-        """The raw 32-byte Ed25519 public key."""
+        """The raw public key."""
 
     async def sign(self, message: bytes) -> bytes:
-        """The 64-byte signature. Raises KeyUnavailable or KeyRefused."""
+        """The signature. Raises KeyUnavailable or KeyRefused."""
 
 
 @dataclass(frozen=True, slots=True)

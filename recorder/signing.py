@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from recorder.errors import KeyRefused
-from recorder.manifest import key_id_of
 from recorder.secret_files import create_secret, read_secret
+from recorder.signatures import key_id_of
 
 _MAX_FILE = 64 * 1024
 

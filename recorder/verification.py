@@ -58,7 +58,7 @@ async def verify(
     opening: Opening | None = None,
     prefix: str | None = None,
 ) -> Verification:
-    """Check a recording. `data` is its manifest's file, `public_keys` are raw Ed25519 keys that are trusted.
+    """Check a recording. `data` is its manifest's file, `public_keys` are raw keys that are trusted.
 
     `prefix` is where the objects are, by default where the writer put them (`""`: a folder with just this
     recording). Raises StoreUnavailable and KeyUnavailable; everything else that is wrong is a finding.

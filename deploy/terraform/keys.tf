@@ -1,4 +1,4 @@
-# Two keys: who may read the bucket cannot yet open a recording.
+# Who may read the bucket cannot yet open a recording; who may do both cannot sign one.
 
 resource "aws_kms_key" "recordings" {
   description             = "Wraps the data keys of Jitgate recordings. Without it they are lost."
@@ -14,6 +14,23 @@ resource "aws_kms_key" "recordings" {
 resource "aws_kms_alias" "recordings" {
   name          = "alias/${var.name}-recordings"
   target_key_id = aws_kms_key.recordings.key_id
+}
+
+resource "aws_kms_key" "manifests" {
+  description              = "Signs the manifests of Jitgate recordings."
+  key_usage                = "SIGN_VERIFY"
+  customer_master_key_spec = "ECC_NIST_P256"
+  deletion_window_in_days  = 30
+  policy                   = data.aws_iam_policy_document.manifests_key.json
+
+  lifecycle {
+    prevent_destroy = true
+  }
+}
+
+resource "aws_kms_alias" "manifests" {
+  name          = "alias/${var.name}-manifests"
+  target_key_id = aws_kms_key.manifests.key_id
 }
 
 resource "aws_kms_key" "bucket" {
@@ -108,6 +125,27 @@ data "aws_iam_policy_document" "recordings_key" {
       test     = "StringEquals"
       variable = "kms:EncryptionContext:purpose"
       values   = ["recording", "input", "diagnosis"]
+    }
+  }
+}
+
+data "aws_iam_policy_document" "manifests_key" {
+  source_policy_documents = [data.aws_iam_policy_document.administration.json]
+
+  statement {
+    sid       = "WriterSigns"
+    actions   = ["kms:Sign"]
+    resources = ["*"]
+
+    principals {
+      type        = "AWS"
+      identifiers = [aws_iam_role.writer.arn]
+    }
+
+    condition {
+      test     = "StringEquals"
+      variable = "kms:SigningAlgorithm"
+      values   = ["ECDSA_SHA_256"]
     }
   }
 }

@@ -1,3 +1,8 @@
+output "signing_key_id" {
+  description = "For signing_key_id, once its public half is in a file: see docs/aws.md."
+  value       = aws_kms_alias.manifests.arn
+}
+
 output "configuration" {
   description = "For jitgate.toml."
   value       = <<-TOML

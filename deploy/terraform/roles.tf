@@ -77,6 +77,12 @@ data "aws_iam_policy_document" "writer" {
   }
 
   statement {
+    sid       = "SignManifests"
+    actions   = ["kms:Sign"]
+    resources = [aws_kms_key.manifests.arn]
+  }
+
+  statement {
     sid       = "BucketEncryption"
     actions   = ["kms:GenerateDataKey", "kms:Decrypt"]
     resources = [aws_kms_key.bucket.arn]

@@ -6,8 +6,6 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Final
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from google.protobuf.duration_pb2 import Duration
 
 from gateway.api import values
@@ -20,9 +18,9 @@ from jitgate.v1 import recording_pb2, recording_pb2_grpc
 from jitgate.v1.common_pb2 import Scope
 from recorder.events import exit_of, gap_of, input_length, resize_of, text_of
 from recorder.exporting import asciicast, plain_text, raw_output
-from recorder.manifest import key_id_of
 from recorder.model import Event, Kind
 from recorder.playback import Playback
+from recorder.signatures import key_id_of, pem_of
 
 CHUNK_BYTES: Final = 256 * 1024
 """What one message carries at most."""
@@ -119,7 +117,7 @@ class RecordingService(recording_pb2_grpc.RecordingServiceServicer):
             stored_bytes=found.size,
             gaps=len(found.manifest.gaps) if found.manifest else 0,
             signing_key_id=key_id_of(key) if key else "",
-            public_key=_pem(key) if key else "",
+            public_key=pem_of(key) if key else "",
         )
 
 
@@ -208,8 +206,3 @@ def _duration(microseconds: int) -> Duration:
     result = Duration()
     result.FromMicroseconds(microseconds)
     return result
-
-
-def _pem(raw: bytes) -> str:
-    key = Ed25519PublicKey.from_public_bytes(raw)
-    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()

@@ -28,7 +28,7 @@ from recorder.verification import Finding, Opening, Verification, verify
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What a verification found. `public_key` is the trusted raw Ed25519 key that signed, None: none did."""
+    """What a verification found. `public_key` is the trusted raw key that signed, None: none did."""
 
     verification: Verification
     public_key: bytes | None
@@ -37,7 +37,7 @@ class Verified:
 class Library:
     """Recordings as they are in the object store, found through the gateway's index.
 
-    `public_keys` are the raw Ed25519 keys whose manifests are trusted, today's and those before it.
+    `public_keys` are the raw keys whose manifests are trusted, today's and those before it.
     """
 
     def __init__(

@@ -24,9 +24,9 @@ def kms_client(address: str, patience: Patience = aws_kms.PATIENCE, **access: An
     return Client("kms", Access(region=REGION, endpoint_url=address, **access), patience)
 
 
-def s3_client(address: str, patience: Patience = s3.PATIENCE, **access: Any) -> Client:
+def s3_client(address: str, patience: Patience = s3.PATIENCE, connections: int = 16) -> Client:
     options: dict[str, Any] = {**s3.CLIENT_OPTIONS, "s3": {"addressing_style": "path"}}
-    return Client("s3", Access(region=REGION, endpoint_url=address, **access), patience, **options)
+    return Client("s3", Access(REGION, address), patience, connections=connections, **options)
 
 
 async def new_key(client: Client, **properties: Any) -> str:

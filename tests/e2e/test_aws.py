@@ -172,6 +172,7 @@ def test_the_doctor_tries_both_out(on: Stage, cloud: Cloud) -> None:
     found = diagnoses(on)
     assert found["recordings"]["healthy"], found
     assert found["recording key"]["healthy"], found
+    assert found["signing key"]["healthy"], found
     assert cloud.bucket in found["recordings"]["message"]
     assert cloud.key_id in found["recording key"]["message"]
     cloud.proxy.trouble = key_disabled

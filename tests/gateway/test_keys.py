@@ -34,7 +34,7 @@ def test_a_new_manifest_key_does_not_disown_the_old_one(tmp_path: Path) -> None:
 def test_what_is_no_public_key_is_refused(tmp_path: Path) -> None:
     keys.load(tmp_path / "keys", Tls(), now)
     (tmp_path / "keys" / "manifest-public-keys" / "x.pem").write_text("nothing")
-    with pytest.raises(KeyFileUnusable, match=r"x\.pem holds no Ed25519 public key"):
+    with pytest.raises(KeyFileUnusable, match=r"x\.pem holds no Ed25519 or P-256 public key"):
         keys.load(tmp_path / "keys", Tls(), now)
 
 

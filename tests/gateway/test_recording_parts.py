@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gateway import keys, recording_parts
 from gateway.config import Configuration, Tls
+from gateway.identity.key_files import KeyFileUnusable
 from gateway.keys import Keys
 from recorder.errors import KeyRefused, KeyUnavailable, StoreUnavailable, UnfitStore
 from recorder.key_providers.local_file import LocalKeyFile
 from recorder.object_stores.local_folder import LocalFolder
+from recorder.signatures import public_key_of
 from tests.aws.making import kms_client, new_bucket, new_key, s3_client
 from tests.aws.servers import REGION, Rclone
 
@@ -35,14 +39,16 @@ def s3(address: str, bucket: str, **more: Any) -> dict[str, Any]:
     return {"store": "s3", "s3": section}
 
 
-def kms(address: str, key_id: str) -> dict[str, Any]:
-    return {"key_provider": "aws_kms", "kms": {"key_id": key_id, "endpoint_url": address, "region": REGION}}
+def kms(address: str, key_id: str, **more: Any) -> dict[str, Any]:
+    section = {"key_id": key_id, "endpoint_url": address, "region": REGION, **more}
+    return {"key_provider": "aws_kms", "kms": section}
 
 
 async def test_without_aws_everything_is_local(tmp_path: Path, held: Keys) -> None:
     async with recording_parts.opened(settings(tmp_path), held) as parts:
         assert isinstance(parts.store, LocalFolder)
         assert parts.keys is held.recordings
+        assert parts.signer is held.manifests
         assert held.recordings.key_id in parts.key
 
 
@@ -66,6 +72,26 @@ async def test_with_aws_both_work_and_what_the_key_file_wrapped_still_opens(
         foreign = await LocalKeyFile(tmp_path / "other").generate_data_key(CONTEXT)
         with pytest.raises(KeyRefused):
             await parts.keys.unwrap(foreign.wrapped, CONTEXT)
+
+
+async def test_manifests_are_believed_by_the_key_of_kms_and_by_those_before_it(tmp_path: Path, held: Keys) -> None:
+    nowhere, file = "http://127.0.0.1:9", tmp_path / "kms.pem"
+    key = ec.generate_private_key(ec.SECP256R1()).public_key()
+    file.write_bytes(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    signing = {"signing_key_id": "alias/manifests", "signing_public_key": file}
+    said = settings(tmp_path, **kms(nowhere, "alias/x", **signing))
+    async with recording_parts.opened(said, held) as parts:
+        assert parts.signer.public_key == public_key_of(file.read_bytes())
+        assert parts.public_keys == (parts.signer.public_key, held.manifests.public_key)
+    for text in (held.manifests.public_pem, "nothing"):
+        file.write_text(text)
+        with pytest.raises(KeyFileUnusable, match=r"kms\.pem holds no"):
+            async with recording_parts.opened(said, held):
+                pass
+    file.unlink()
+    with pytest.raises(KeyFileUnusable, match=r"kms\.pem cannot be read"):
+        async with recording_parts.opened(said, held):
+            pass
 
 
 async def test_what_cannot_be_reached_keeps_nothing_from_starting(tmp_path: Path, held: Keys) -> None:

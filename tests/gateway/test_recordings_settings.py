@@ -86,6 +86,8 @@ def test_a_bucket_that_cannot_be_is_refused(tmp_path: Path, line: str, named: st
         ("region = 'EU'", "recordings.kms.region"),
         ("external_id = 'ours'", "external_id needs role_arn"),
         ("playback_role_arn = 'x'", "recordings.kms.playback_role_arn"),
+        ("signing_key_id = 'alias/manifests'", "signing_key_id and signing_public_key belong together"),
+        ("signing_public_key = '/x.pem'", "signing_key_id and signing_public_key belong together"),
     ],
 )
 def test_a_key_that_cannot_be_is_refused(tmp_path: Path, line: str, named: str) -> None:

@@ -16,6 +16,7 @@ import sys
 import zstandard
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -50,9 +51,15 @@ def main() -> None:
     file = json.loads(raw)
     must(canonical(file) == raw, "the manifest is not canonical")
     public = load_pem_public_key(pem.read_bytes())
-    assert isinstance(public, Ed25519PublicKey)
     signed = b"jitgate manifest v1\n" + canonical(file["manifest"])
-    public.verify(base64.b64decode(file["signature"]["value"]), signed)
+    signature = base64.b64decode(file["signature"]["value"])
+    if isinstance(public, Ed25519PublicKey):
+        must(file["signature"]["algorithm"] == "Ed25519", "another algorithm")
+        public.verify(signature, signed)
+    else:
+        assert isinstance(public, ec.EllipticCurvePublicKey)
+        must(file["signature"]["algorithm"] == "ECDSA-P256-SHA256", "another algorithm")
+        public.verify(signature, signed, ec.ECDSA(hashes.SHA256()))
     manifest = file["manifest"]
     must(manifest["session"]["session_id"] == known["session"], "another session")
 
