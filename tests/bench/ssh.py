@@ -30,6 +30,7 @@ FAR_SECONDS = 0.010
 BULK_BYTES = 128 << 20
 BULK_ROUNDS = 7
 OPEN_ROUNDS = 25
+SETTLING_SECONDS = 10.0
 
 Way = tuple[list[str | Path], dict[str, str]]
 """A command line and its environment."""
@@ -51,6 +52,7 @@ class Ways:
             seconds, busy = run(self.ours)
             ours.append(seconds)
             clients.append(busy)
+            self._settle()  # the recording is finished behind the client's back
             peers.append(run(self.peer)[0])
         loop, others = (each / rounds * 1000 for each in spent.spent())
         where = (
@@ -59,6 +61,15 @@ class Ways:
             f"its other threads {others:.0f} ms; the rest is sshd's and waiting"
         )
         return median(ours), median(peers), where
+
+    def _settle(self) -> None:
+        """Waits until the gateway has nothing more to do."""
+        deadline = time.monotonic() + SETTLING_SECONDS
+        busy = True
+        while busy and time.monotonic() < deadline:
+            spent = Cpu(self.gateway)
+            time.sleep(0.1)
+            busy = sum(spent.spent()) > 0.01
 
     def type(self, keys: int) -> tuple[float, float, str]:
         """Median seconds from a key to its echo, of ours and of the peer's, by turns, and where ours go."""
