@@ -21,6 +21,8 @@ class AgentProcess:
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
     arguments: tuple[str, ...] = ()
+    wrapper: tuple[str, ...] = ()
+    """A command that `jitgate-agent run` is run by."""
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -62,7 +64,7 @@ class AgentProcess:
         """Starts it, whatever becomes of it."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*AGENT, "--state", str(self.folder), "run", *self.arguments],
+                [*self.wrapper, *AGENT, "--state", str(self.folder), "run", *self.arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -98,4 +100,4 @@ class AgentProcess:
 
     def _environment(self) -> dict[str, str]:
         kept = {key: os.environ[key] for key in ("PATH", "LANG", "TMPDIR") if key in os.environ}
-        return {**kept, "LANG": "C.UTF-8", "PYTHONPATH": os.pathsep.join(sys.path), **self.environment}
+        return {**kept, "LANG": "C.UTF-8", **self.environment}

@@ -27,7 +27,7 @@ from jitgate.v1 import annotations_pb2 as jitgate_dot_v1_dot_annotations__pb2
 from jitgate.v1 import common_pb2 as jitgate_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15jitgate/v1/node.proto\x12\njitgate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cjitgate/v1/annotations.proto\x1a\x17jitgate/v1/common.proto\"\xe7\x03\n\x04Node\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12 \n\x05scope\x18\x03 \x01(\x0b\x32\x11.jitgate.v1.Scope\x12(\n\x04tags\x18\x04 \x03(\x0b\x32\x1a.jitgate.v1.Node.TagsEntry\x12\x11\n\tconnector\x18\x05 \x01(\t\x12$\n\x03ssh\x18\x06 \x01(\x0b\x32\x17.jitgate.v1.SshEndpoint\x12\x34\n\nproperties\x18\x07 \x03(\x0b\x32 .jitgate.v1.Node.PropertiesEntry\x12\x0e\n\x06locked\x18\x08 \x01(\x08\x12\x13\n\x0block_reason\x18\t \x01(\t\x12.\n\ncreated_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0clast_seen_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x0c \x01(\x05\x12\x11\n\tconnected\x18\r \x01(\x08\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x31\n\x0fPropertiesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa6\x01\n\x0bSshEndpoint\x12\x17\n\x04host\x18\x01 \x01(\tB\t\x92\xb5\x18\x05\x08\x01\x10\xfd\x01\x12\x18\n\x04port\x18\x02 \x01(\x05\x42\n\x92\xb5\x18\x06(\x00\x30\xff\xff\x03\x12)\n\x05login\x18\x03 \x01(\tB\x1a\x92\xb5\x18\x16\x10 \"\x12[a-z_][a-z0-9_.-]*\x12\x1c\n\thost_keys\x18\x04 \x03(\tB\t\x92\xb5\x18\x05\x10\x80@\x18\x08\x12\x1b\n\x08host_cas\x18\x05 \x03(\tB\t\x92\xb5\x18\x05\x10\x80@\x18\x08\"\xd2\x02\n\x0e\x41\x64\x64NodeRequest\x12\x33\n\x04name\x18\x01 \x01(\tB%\x92\xb5\x18!\x08\x01\x10\x80\x01\"\x1a[A-Za-z0-9][A-Za-z0-9._-]*\x12 \n\x05scope\x18\x02 \x01(\x0b\x32\x11.jitgate.v1.Scope\x12=\n\x04tags\x18\x03 \x03(\x0b\x32$.jitgate.v1.AddNodeRequest.TagsEntryB\t\x92\xb5\x18\x05\x10\x80\x02\x18\x32\x12$\n\x03ssh\x18\x04 \x01(\x0b\x32\x17.jitgate.v1.SshEndpoint\x12\x1a\n\x12trust_on_first_use\x18\x05 \x01(\x08\x12\x12\n\nskip_check\x18\x06 \x01(\x08\x12\'\n\x02id\x18\x07 \x01(\tB\x1b\x92\xb5\x18\x17\x10\x14\"\x13(i|mi)-[0-9a-f]{17}\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"X\n\x0f\x41\x64\x64NodeResponse\x12\x1e\n\x04node\x18\x01 \x01(\x0b\x32\x10.jitgate.v1.Node\x12%\n\x06\x63hecks\x18\x02 \x03(\x0b\x32\x15.jitgate.v1.NodeCheck\"K\n\x0eGetNodeRequest\x12 \n\x05scope\x18\x01 \x01(\x0b\x32\x11.jitgate.v1.Scope\x12\x17\n\x04node\x18\x02 \x01(\tB\t\x92\xb5\x18\x05\x08\x01\x10\x80\x01\"1\n\x0fGetNodeResponse\x12\x1e\n\x04node\x18\x01 \x01(\x0b\x32\x10.jitgate.v1.Node\"w\n\x10ListNodesRequest\x12%\n\x04page\x18\x01 \x01(\x0b\x32\x17.jitgate.v1.PageRequest\x12 \n\x05scope\x18\x02 \x01(\x0b\x32\x11.jitgate.v1.Scope\x12\x1a\n\x07\x66ilters\x18\x03 \x03(\tB\t\x92\xb5\x18\x05\x10\x80\x04\x18\x14\"M\n\x11ListNodesResponse\x12\x1f\n\x05nodes\x18\x01 \x03(\x0b\x32\x10.jitgate.v1.Node\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x8f\x02\n\x11UpdateNodeRequest\x12 \n\x05scope\x18\x01 \x01(\x0b\x32\x11.jitgate.v1.Scope\x12\x17\n\x04node\x18\x02 \x01(\tB\t\x92\xb5\x18\x05\x08\x01\x10\x80\x01\x12G\n\x08set_tags\x18\x03 \x03(\x0b\x32*.jitgate.v1.UpdateNodeRequest.SetTagsEntryB\t\x92\xb5\x18\x05\x10\x80\x02\x18\x32\x12 \n\x0bremove_tags\x18\x04 \x03(\tB\x0b\x92\xb5\x18\x07\x08\x01\x10\x80\x01\x18\x32\x12$\n\x03ssh\x18\x05 \x01(\x0b\x32\x17.jitgate.v1.SshEndpoint\x1a.\n\x0cSetTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"4\n\x12UpdateNodeResponse\x12\x1e\n\x04node\x18\x01 \x01(\x0b\x32\x10.jitgate.v1.Node\"N\n\x11RemoveNodeRequest\x12 \n\x05scope\x18\x01 \x01(\x0b\x32\x11.jitgate.v1.Scope\x12\x17\n\x04node\x18\x02 \x01(\tB\t\x92\xb5\x18\x05\x08\x01\x10\x80\x01\"\x14\n\x12RemoveNodeResponse\"N\n\tNodeCheck\x12\x0c\n\x04step\x18\x01 \x01(\t\x12\x0e\n\x06passed\x18\x02 \x01(\x08\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x12\n\nwhat_to_do\x18\x04 \x01(\t\"M\n\x10\x43heckNodeRequest\x12 \n\x05scope\x18\x01 \x01(\x0b\x32\x11.jitgate.v1.Scope\x12\x17\n\x04node\x18\x02 \x01(\tB\t\x92\xb5\x18\x05\x08\x01\x10\x80\x01\":\n\x11\x43heckNodeResponse\x12%\n\x06\x63hecks\x18\x01 \x03(\x0b\x32\x15.jitgate.v1.NodeCheck\"y\n\x13GetNodeTrustRequest\x12 \n\x05scope\x18\x01 \x01(\x0b\x32\x11.jitgate.v1.Scope\x12\x15\n\x04node\x18\x02 \x01(\tB\x07\x92\xb5\x18\x03\x10\x80\x01\x12)\n\x05login\x18\x03 \x01(\tB\x1a\x92\xb5\x18\x16\x10 \"\x12[a-z_][a-z0-9_.-]*\"a\n\x14GetNodeTrustResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0f\n\x07user_ca\x18\x02 \x01(\t\x12\x13\n\x0bsshd_config\x18\x03 \x01(\t\x12\x12\n\nprincipals\x18\x04 \x01(\t2\xc0\x04\n\x0bNodeService\x12H\n\x07\x41\x64\x64Node\x12\x1a.jitgate.v1.AddNodeRequest\x1a\x1b.jitgate.v1.AddNodeResponse\"\x04\x88\xb5\x18\x08\x12H\n\x07GetNode\x12\x1a.jitgate.v1.GetNodeRequest\x1a\x1b.jitgate.v1.GetNodeResponse\"\x04\x88\xb5\x18\x07\x12N\n\tListNodes\x12\x1c.jitgate.v1.ListNodesRequest\x1a\x1d.jitgate.v1.ListNodesResponse\"\x04\x88\xb5\x18\x07\x12Q\n\nUpdateNode\x12\x1d.jitgate.v1.UpdateNodeRequest\x1a\x1e.jitgate.v1.UpdateNodeResponse\"\x04\x88\xb5\x18\x08\x12Q\n\nRemoveNode\x12\x1d.jitgate.v1.RemoveNodeRequest\x1a\x1e.jitgate.v1.RemoveNodeResponse\"\x04\x88\xb5\x18\x08\x12N\n\tCheckNode\x12\x1c.jitgate.v1.CheckNodeRequest\x1a\x1d.jitgate.v1.CheckNodeResponse\"\x04\x88\xb5\x18\x08\x12W\n\x0cGetNodeTrust\x12\x1f.jitgate.v1.GetNodeTrustRequest\x1a .jitgate.v1.GetNodeTrustResponse\"\x04\x88\xb5\x18\x07\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15jitgate/v1/node.proto\x12\njitgate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cjitgate/v1/annotations.proto\x1a\x17jitgate/v1/common.proto\"\xe7\x03\n\x04Node\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12 \n\x05scope\x18\x03 \x01(\x0b\x32\x11.jitgate.v1.Scope\x12(\n\x04tags\x18\x04 \x03(\x0b\x32\x1a.jitgate.v1.Node.TagsEntry\x12\x11\n\tconnector\x18\x05 \x01(\t\x12$\n\x03ssh\x18\x06 \x01(\x0b\x32\x17.jitgate.v1.SshEndpoint\x12\x34\n\nproperties\x18\x07 \x03(\x0b\x32 .jitgate.v1.Node.PropertiesEntry\x12\x0e\n\x06locked\x18\x08 \x01(\x08\x12\x13\n\x0block_reason\x18\t \x01(\t\x12.\n\ncreated_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0clast_seen_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x0c \x01(\x05\x12\x11\n\tconnected\x18\r \x01(\x08\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x31\n\x0fPropertiesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa4\x01\n\x0bSshEndpoint\x12\x15\n\x04host\x18\x01 \x01(\tB\x07\x92\xb5\x18\x03\x10\xfd\x01\x12\x18\n\x04port\x18\x02 \x01(\x05\x42\n\x92\xb5\x18\x06(\x00\x30\xff\xff\x03\x12)\n\x05login\x18\x03 \x01(\tB\x1a\x92\xb5\x18\x16\x10 \"\x12[a-z_][a-z0-9_.-]*\x12\x1c\n\thost_keys\x18\x04 \x03(\tB\t\x92\xb5\x18\x05\x10\x80@\x18\x08\x12\x1b\n\x08host_cas\x18\x05 \x03(\tB\t\x92\xb5\x18\x05\x10\x80@\x18\x08\"\xd2\x02\n\x0e\x41\x64\x64NodeRequest\x12\x33\n\x04name\x18\x01 \x01(\tB%\x92\xb5\x18!\x08\x01\x10\x80\x01\"\x1a[A-Za-z0-9][A-Za-z0-9._-]*\x12 \n\x05scope\x18\x02 \x01(\x0b\x32\x11.jitgate.v1.Scope\x12=\n\x04tags\x18\x03 \x03(\x0b\x32$.jitgate.v1.AddNodeRequest.TagsEntryB\t\x92\xb5\x18\x05\x10\x80\x02\x18\x32\x12$\n\x03ssh\x18\x04 \x01(\x0b\x32\x17.jitgate.v1.SshEndpoint\x12\x1a\n\x12trust_on_first_use\x18\x05 \x01(\x08\x12\x12\n\nskip_check\x18\x06 \x01(\x08\x12\'\n\x02id\x18\x07 \x01(\tB\x1b\x92\xb5\x18\x17\x10\x14\"\x13(i|mi)-[0-9a-f]{17}\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"X\n\x0f\x41\x64\x64NodeResponse\x12\x1e\n\x04node\x18\x01 \x01(\x0b\x32\x10.jitgate.v1.Node\x12%\n\x06\x63hecks\x18\x02 \x03(\x0b\x32\x15.jitgate.v1.NodeCheck\"K\n\x0eGetNodeRequest\x12 \n\x05scope\x18\x01 \x01(\x0b\x32\x11.jitgate.v1.Scope\x12\x17\n\x04node\x18\x02 \x01(\tB\t\x92\xb5\x18\x05\x08\x01\x10\x80\x01\"1\n\x0fGetNodeResponse\x12\x1e\n\x04node\x18\x01 \x01(\x0b\x32\x10.jitgate.v1.Node\"w\n\x10ListNodesRequest\x12%\n\x04page\x18\x01 \x01(\x0b\x32\x17.jitgate.v1.PageRequest\x12 \n\x05scope\x18\x02 \x01(\x0b\x32\x11.jitgate.v1.Scope\x12\x1a\n\x07\x66ilters\x18\x03 \x03(\tB\t\x92\xb5\x18\x05\x10\x80\x04\x18\x14\"M\n\x11ListNodesResponse\x12\x1f\n\x05nodes\x18\x01 \x03(\x0b\x32\x10.jitgate.v1.Node\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x8f\x02\n\x11UpdateNodeRequest\x12 \n\x05scope\x18\x01 \x01(\x0b\x32\x11.jitgate.v1.Scope\x12\x17\n\x04node\x18\x02 \x01(\tB\t\x92\xb5\x18\x05\x08\x01\x10\x80\x01\x12G\n\x08set_tags\x18\x03 \x03(\x0b\x32*.jitgate.v1.UpdateNodeRequest.SetTagsEntryB\t\x92\xb5\x18\x05\x10\x80\x02\x18\x32\x12 \n\x0bremove_tags\x18\x04 \x03(\tB\x0b\x92\xb5\x18\x07\x08\x01\x10\x80\x01\x18\x32\x12$\n\x03ssh\x18\x05 \x01(\x0b\x32\x17.jitgate.v1.SshEndpoint\x1a.\n\x0cSetTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"4\n\x12UpdateNodeResponse\x12\x1e\n\x04node\x18\x01 \x01(\x0b\x32\x10.jitgate.v1.Node\"N\n\x11RemoveNodeRequest\x12 \n\x05scope\x18\x01 \x01(\x0b\x32\x11.jitgate.v1.Scope\x12\x17\n\x04node\x18\x02 \x01(\tB\t\x92\xb5\x18\x05\x08\x01\x10\x80\x01\"\x14\n\x12RemoveNodeResponse\"N\n\tNodeCheck\x12\x0c\n\x04step\x18\x01 \x01(\t\x12\x0e\n\x06passed\x18\x02 \x01(\x08\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x12\n\nwhat_to_do\x18\x04 \x01(\t\"M\n\x10\x43heckNodeRequest\x12 \n\x05scope\x18\x01 \x01(\x0b\x32\x11.jitgate.v1.Scope\x12\x17\n\x04node\x18\x02 \x01(\tB\t\x92\xb5\x18\x05\x08\x01\x10\x80\x01\":\n\x11\x43heckNodeResponse\x12%\n\x06\x63hecks\x18\x01 \x03(\x0b\x32\x15.jitgate.v1.NodeCheck\"y\n\x13GetNodeTrustRequest\x12 \n\x05scope\x18\x01 \x01(\x0b\x32\x11.jitgate.v1.Scope\x12\x15\n\x04node\x18\x02 \x01(\tB\x07\x92\xb5\x18\x03\x10\x80\x01\x12)\n\x05login\x18\x03 \x01(\tB\x1a\x92\xb5\x18\x16\x10 \"\x12[a-z_][a-z0-9_.-]*\"a\n\x14GetNodeTrustResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0f\n\x07user_ca\x18\x02 \x01(\t\x12\x13\n\x0bsshd_config\x18\x03 \x01(\t\x12\x12\n\nprincipals\x18\x04 \x01(\t2\xc0\x04\n\x0bNodeService\x12H\n\x07\x41\x64\x64Node\x12\x1a.jitgate.v1.AddNodeRequest\x1a\x1b.jitgate.v1.AddNodeResponse\"\x04\x88\xb5\x18\x08\x12H\n\x07GetNode\x12\x1a.jitgate.v1.GetNodeRequest\x1a\x1b.jitgate.v1.GetNodeResponse\"\x04\x88\xb5\x18\x07\x12N\n\tListNodes\x12\x1c.jitgate.v1.ListNodesRequest\x1a\x1d.jitgate.v1.ListNodesResponse\"\x04\x88\xb5\x18\x07\x12Q\n\nUpdateNode\x12\x1d.jitgate.v1.UpdateNodeRequest\x1a\x1e.jitgate.v1.UpdateNodeResponse\"\x04\x88\xb5\x18\x08\x12Q\n\nRemoveNode\x12\x1d.jitgate.v1.RemoveNodeRequest\x1a\x1e.jitgate.v1.RemoveNodeResponse\"\x04\x88\xb5\x18\x08\x12N\n\tCheckNode\x12\x1c.jitgate.v1.CheckNodeRequest\x1a\x1d.jitgate.v1.CheckNodeResponse\"\x04\x88\xb5\x18\x08\x12W\n\x0cGetNodeTrust\x12\x1f.jitgate.v1.GetNodeTrustRequest\x1a .jitgate.v1.GetNodeTrustResponse\"\x04\x88\xb5\x18\x07\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,7 +39,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NODE_PROPERTIESENTRY']._loaded_options = None
   _globals['_NODE_PROPERTIESENTRY']._serialized_options = b'8\001'
   _globals['_SSHENDPOINT'].fields_by_name['host']._loaded_options = None
-  _globals['_SSHENDPOINT'].fields_by_name['host']._serialized_options = b'\222\265\030\005\010\001\020\375\001'
+  _globals['_SSHENDPOINT'].fields_by_name['host']._serialized_options = b'\222\265\030\003\020\375\001'
   _globals['_SSHENDPOINT'].fields_by_name['port']._loaded_options = None
   _globals['_SSHENDPOINT'].fields_by_name['port']._serialized_options = b'\222\265\030\006(\0000\377\377\003'
   _globals['_SSHENDPOINT'].fields_by_name['login']._loaded_options = None
@@ -97,41 +97,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NODE_PROPERTIESENTRY']._serialized_start=564
   _globals['_NODE_PROPERTIESENTRY']._serialized_end=613
   _globals['_SSHENDPOINT']._serialized_start=616
-  _globals['_SSHENDPOINT']._serialized_end=782
-  _globals['_ADDNODEREQUEST']._serialized_start=785
-  _globals['_ADDNODEREQUEST']._serialized_end=1123
+  _globals['_SSHENDPOINT']._serialized_end=780
+  _globals['_ADDNODEREQUEST']._serialized_start=783
+  _globals['_ADDNODEREQUEST']._serialized_end=1121
   _globals['_ADDNODEREQUEST_TAGSENTRY']._serialized_start=519
   _globals['_ADDNODEREQUEST_TAGSENTRY']._serialized_end=562
-  _globals['_ADDNODERESPONSE']._serialized_start=1125
-  _globals['_ADDNODERESPONSE']._serialized_end=1213
-  _globals['_GETNODEREQUEST']._serialized_start=1215
-  _globals['_GETNODEREQUEST']._serialized_end=1290
-  _globals['_GETNODERESPONSE']._serialized_start=1292
-  _globals['_GETNODERESPONSE']._serialized_end=1341
-  _globals['_LISTNODESREQUEST']._serialized_start=1343
-  _globals['_LISTNODESREQUEST']._serialized_end=1462
-  _globals['_LISTNODESRESPONSE']._serialized_start=1464
-  _globals['_LISTNODESRESPONSE']._serialized_end=1541
-  _globals['_UPDATENODEREQUEST']._serialized_start=1544
-  _globals['_UPDATENODEREQUEST']._serialized_end=1815
-  _globals['_UPDATENODEREQUEST_SETTAGSENTRY']._serialized_start=1769
-  _globals['_UPDATENODEREQUEST_SETTAGSENTRY']._serialized_end=1815
-  _globals['_UPDATENODERESPONSE']._serialized_start=1817
-  _globals['_UPDATENODERESPONSE']._serialized_end=1869
-  _globals['_REMOVENODEREQUEST']._serialized_start=1871
-  _globals['_REMOVENODEREQUEST']._serialized_end=1949
-  _globals['_REMOVENODERESPONSE']._serialized_start=1951
-  _globals['_REMOVENODERESPONSE']._serialized_end=1971
-  _globals['_NODECHECK']._serialized_start=1973
-  _globals['_NODECHECK']._serialized_end=2051
-  _globals['_CHECKNODEREQUEST']._serialized_start=2053
-  _globals['_CHECKNODEREQUEST']._serialized_end=2130
-  _globals['_CHECKNODERESPONSE']._serialized_start=2132
-  _globals['_CHECKNODERESPONSE']._serialized_end=2190
-  _globals['_GETNODETRUSTREQUEST']._serialized_start=2192
-  _globals['_GETNODETRUSTREQUEST']._serialized_end=2313
-  _globals['_GETNODETRUSTRESPONSE']._serialized_start=2315
-  _globals['_GETNODETRUSTRESPONSE']._serialized_end=2412
-  _globals['_NODESERVICE']._serialized_start=2415
-  _globals['_NODESERVICE']._serialized_end=2991
+  _globals['_ADDNODERESPONSE']._serialized_start=1123
+  _globals['_ADDNODERESPONSE']._serialized_end=1211
+  _globals['_GETNODEREQUEST']._serialized_start=1213
+  _globals['_GETNODEREQUEST']._serialized_end=1288
+  _globals['_GETNODERESPONSE']._serialized_start=1290
+  _globals['_GETNODERESPONSE']._serialized_end=1339
+  _globals['_LISTNODESREQUEST']._serialized_start=1341
+  _globals['_LISTNODESREQUEST']._serialized_end=1460
+  _globals['_LISTNODESRESPONSE']._serialized_start=1462
+  _globals['_LISTNODESRESPONSE']._serialized_end=1539
+  _globals['_UPDATENODEREQUEST']._serialized_start=1542
+  _globals['_UPDATENODEREQUEST']._serialized_end=1813
+  _globals['_UPDATENODEREQUEST_SETTAGSENTRY']._serialized_start=1767
+  _globals['_UPDATENODEREQUEST_SETTAGSENTRY']._serialized_end=1813
+  _globals['_UPDATENODERESPONSE']._serialized_start=1815
+  _globals['_UPDATENODERESPONSE']._serialized_end=1867
+  _globals['_REMOVENODEREQUEST']._serialized_start=1869
+  _globals['_REMOVENODEREQUEST']._serialized_end=1947
+  _globals['_REMOVENODERESPONSE']._serialized_start=1949
+  _globals['_REMOVENODERESPONSE']._serialized_end=1969
+  _globals['_NODECHECK']._serialized_start=1971
+  _globals['_NODECHECK']._serialized_end=2049
+  _globals['_CHECKNODEREQUEST']._serialized_start=2051
+  _globals['_CHECKNODEREQUEST']._serialized_end=2128
+  _globals['_CHECKNODERESPONSE']._serialized_start=2130
+  _globals['_CHECKNODERESPONSE']._serialized_end=2188
+  _globals['_GETNODETRUSTREQUEST']._serialized_start=2190
+  _globals['_GETNODETRUSTREQUEST']._serialized_end=2311
+  _globals['_GETNODETRUSTRESPONSE']._serialized_start=2313
+  _globals['_GETNODETRUSTRESPONSE']._serialized_end=2410
+  _globals['_NODESERVICE']._serialized_start=2413
+  _globals['_NODESERVICE']._serialized_end=2989
 # @@protoc_insertion_point(module_scope)

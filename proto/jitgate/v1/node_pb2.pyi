@@ -138,6 +138,7 @@ class SshEndpoint(_message.Message):
     HOST_KEYS_FIELD_NUMBER: _builtins.int
     HOST_CAS_FIELD_NUMBER: _builtins.int
     host: _builtins.str
+    """Empty only where the node is reached through its agent."""
     port: _builtins.int
     """0 means 22."""
     login: _builtins.str

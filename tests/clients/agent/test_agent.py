@@ -2,8 +2,13 @@
 
 import asyncio
 import json
+import os
 import pwd
+import shutil
 import subprocess
+import sys
+import sysconfig
+import tempfile
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -21,13 +26,20 @@ from tests.conformance.connectors import Output, eventually
 from tests.gateway.nodes.agents.rig import Rig, running
 from tests.sshd import current_login, unprivileged_login
 
+ROOTS = (Path(__file__).parents[3], Path(__file__).parents[3] / "proto")
 IDLE_BYTES = 40_000_000
+LAUNCHED: list[AgentProcess] = []
+"""What a test has started and may not have stopped."""
 
 
 @pytest.fixture
 async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     async with running(tmp_path) as made:
-        yield made
+        try:
+            yield made
+        finally:
+            while LAUNCHED:
+                await asyncio.to_thread(LAUNCHED.pop().kill)
 
 
 async def registered(rig: Rig, **environment: str) -> AgentProcess:
@@ -41,8 +53,10 @@ async def registered(rig: Rig, **environment: str) -> AgentProcess:
 
 
 async def attached(rig: Rig, agent: AgentProcess) -> Node:
+    seen = len(agent.events())
     agent.launch()
-    await eventually(lambda: rig.attachments.of(agent.node_id) is not None, agent.log.read_text)
+    LAUNCHED.append(agent)
+    await eventually(lambda: agent.said("attached", seen), agent.log.read_text)
     return await rig.node(agent.node_id)
 
 
@@ -192,3 +206,49 @@ async def test_an_idle_agent_is_small_and_says_what_it_is(rig: Rig) -> None:
     assert (await rig.node(node.id)).properties["agent_version"][0].isdecimal()
     assert "node.key" not in agent.log.read_text() and "PRIVATE" not in agent.log.read_text()
     await asyncio.to_thread(agent.stop)
+
+
+as_root = pytest.mark.skipif(
+    current_login() != "root" or shutil.which("setpriv") is None,
+    reason="gives rights away: needs root and setpriv",
+)
+
+
+@as_root
+async def test_the_rights_of_the_restricted_unit_are_enough(rig: Rig) -> None:
+    """deploy/systemd/jitgate-agent.d/restricted.conf"""
+    login = unprivileged_login() or current_login()
+    agent = await registered(rig)
+    agent.wrapper = ("setpriv", "--bounding-set", "-all,+setuid,+setgid,+chown,+kill", "--no-new-privs")
+    node = await attached(rig, agent)
+    for terminal in (None, Terminal("xterm", 80, 24)):
+        output = await run(rig, node, "id -un; echo mine >/dev/stdout", login=login, terminal=terminal)
+        assert await output.end() == Exited(0)
+        assert output.out.split() == [login.encode(), b"mine"]
+    await asyncio.to_thread(agent.stop)
+
+
+@as_root
+async def test_an_agent_without_root_runs_as_itself_only(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    login = unprivileged_login()
+    # The interpreter of the tests may lie where nobody else may look.
+    python = f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}"
+    if login is None or not Path(python).exists():
+        pytest.skip("nobody but root has a shell here, or there is no Python for everybody")
+    agent = await registered(rig)
+    monkeypatch.setattr("tests.agents.AGENT", (python, "-m", "clients.agent"))
+    entry = pwd.getpwnam(login)
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        installed = (*ROOTS, sysconfig.get_path("purelib"))
+        moved = AgentProcess(Path(folder) / "agent", {"PYTHONPATH": os.pathsep.join(map(str, installed))})
+        agent.folder.rename(moved.folder)
+        for path in (moved.folder, *moved.folder.iterdir()):
+            shutil.chown(path, entry.pw_uid, entry.pw_gid)
+        moved.wrapper = ("setpriv", "--reuid", login, "--regid", str(entry.pw_gid), "--init-groups")
+        node = await attached(rig, moved)
+        output = await run(rig, node, "id -un; (setsid sleep 300 &); read x", login=login)
+        await output.shows(login.encode())
+        with pytest.raises(LoginRefused, match="cannot run anything as root"):
+            await rig.connector.open(node, exec_request("true"))
+        await asyncio.to_thread(moved.stop)

@@ -47,7 +47,37 @@ def test_a_node_joins_with_its_activation_and_shows_itself(fleet: Fleet, edge: A
     status = edge.run("status")
     assert status.returncode == 0 and "attached" in status.stdout and edge.node_id in status.stdout
     assert (edge.folder / "node.key").stat().st_mode & 0o777 == 0o600
-    assert "exec" not in (edge.folder / "node.json").read_text()
+
+
+@pytest.mark.rule("R33")
+def test_activations_are_managed_with_jit(fleet: Fleet) -> None:
+    administrator = fleet.on.administrator.person
+    options = ("--tag", "Environment=dev", "--login", current_login(), "--limit", "2", "--hours", "1")
+    made = administrator.json("activations", "create", "rack", *options)
+    activation, code = made["activation"]["id"], made["code"]
+    assert made["activation"]["registration_limit"] == 2
+    names = []
+    for number in range(2):
+        agent = AgentProcess(fleet.folder / f"rack{number}")
+        done = fleet.register(agent, (activation, code))
+        assert done.returncode == 0, done.stderr
+        names.append(fleet.node(agent)["name"])
+        assert agent.node_id in done.stdout and code not in done.stdout
+    assert names == ["rack", "rack-2"]
+    listed = administrator.jit("activations", "list")
+    assert activation in listed and "2 of 2" in listed and code not in listed
+    assert "never seen" in administrator.jit("nodes", "list", "name=rack*", "connected=false")
+    administrator.jit("activations", "delete", activation, "--yes")
+    assert activation not in administrator.jit("activations", "list")
+    assert "activation" in administrator.refused("activations", "delete", activation, "--yes")
+    shown = administrator.jit("activations", "create", "rack")
+    assert "code" in shown and "act-" in shown
+    refused = fleet.on.alice.person.refused("activations", "create", "mine")
+    assert "lacks the permission" in refused
+    administrator.jit("nodes", "update", "rack", "--login", "nobody")
+    assert fleet.on.administrator.call("NodeService/GetNode", node="rack")["node"]["ssh"]["login"] == "nobody"
+    assert "agent" in administrator.refused("nodes", "update", "rack", "--address", "192.0.2.1:22")
+    assert "agent" in administrator.refused("nodes", "trust", "rack")
 
 
 def test_a_shell_and_a_command_are_recorded(fleet: Fleet, edge: AgentProcess) -> None:
@@ -116,7 +146,8 @@ def test_a_killed_agent_leaves_nothing_and_is_told_as_gone(fleet: Fleet) -> None
     with fleet.session(agent, "echo back") as again:
         assert again.until_over() == ("OK", "") and again.output == b"back\n"
     agent.stop()
-    assert not agent.run("status").stdout.endswith("attached")
+    stopped = agent.run("status")
+    assert stopped.returncode == 1 and "the agent does not run" in stopped.stderr
 
 
 @pytest.mark.rule("R25")
