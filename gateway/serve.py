@@ -108,7 +108,7 @@ async def _serving(
                 await gateway.refuse_new()
                 await sign_in.stop(0)
                 await parts.sessions.stop(settings.shutdown_grace_seconds)
-                parts.attachments.stop()
+                await parts.attachments.stop()
                 await agents.stop(1)
                 await gateway.stop(1)
     finally:

@@ -30,6 +30,7 @@ MAX_PENDING: Final = 256
 _NONCE_BYTES: Final = 16
 _SHORTEST_STAY_SECONDS: Final = 1.0
 _SPACING_SECONDS: Final = 0.2
+_STOP_SECONDS: Final = 5.0
 
 
 class Attachment:
@@ -43,6 +44,8 @@ class Attachment:
         self.refused: Refused | None = None
         self.wake = asyncio.Event()
         """Set when there is something to send, or the end has come."""
+        self.left = asyncio.Event()
+        """Set when nobody holds it any more."""
         self._outgoing: deque[GatewayMessage] = deque()
         self._pending: dict[bytes, tuple[str, AgentUpstream, asyncio.Future[None]]] = {}
         self._sessions: set[AgentUpstream] = set()
@@ -113,6 +116,8 @@ class Attachments:
         self._changes = changes
         self._replica = replica
         self._of: dict[str, Attachment] = {}
+        self._detaching: set[asyncio.Task[None]] = set()
+        self._is_stopping = False
 
     def of(self, node_id: str) -> Attachment | None:
         return self._of.get(node_id)
@@ -126,8 +131,10 @@ class Attachments:
     async def attached(self, agent: AgentCaller, properties: Mapping[str, str]) -> AsyncIterator[Attachment]:
         """The agent is connected while the block runs; an earlier connection of the same node ends.
 
-        Raises Refused: ATTACHED_TOO_SOON, and what authenticating raises.
+        Raises Refused: GATEWAY_STOPPING, ATTACHED_TOO_SOON, and what authenticating raises.
         """
+        if self._is_stopping:
+            raise errors.stopping()
         loop = asyncio.get_running_loop()
         before = self._of.get(agent.node_id)
         if before is not None and loop.time() - before.since < _SHORTEST_STAY_SECONDS:
@@ -142,7 +149,11 @@ class Attachments:
             attachment.end(Refused(Kind.UNAVAILABLE, "AGENT_GONE", "the agent is not connected any more"))
             if self._of.get(agent.node_id) is attachment:
                 del self._of[agent.node_id]
-                await asyncio.shield(self._write_detached(agent.node_id))
+                # Whatever becomes of the call, which ends because its agent has left.
+                task = asyncio.create_task(self._write_detached(agent.node_id))
+                self._detaching.add(task)
+                task.add_done_callback(self._detaching.discard)
+            attachment.left.set()
 
     async def run(self) -> None:
         """Looks after what changes beneath open connections, until it is cancelled."""
@@ -157,12 +168,17 @@ class Attachments:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(changed.wait(), LOOK_SECONDS)
 
-    def stop(self) -> None:
-        """Ends every connection; the agents come back when there is a gateway again."""
-        for attachment in tuple(self._of.values()):
-            attachment.end(
-                Refused(Kind.UNAVAILABLE, "GATEWAY_STOPPING", "the gateway is being stopped", "Try again.")
-            )
+    async def stop(self) -> None:
+        """Ends every connection and takes no more; the agents come back when there is a gateway again."""
+        self._is_stopping = True
+        leaving = tuple(self._of.values())
+        for attachment in leaving:
+            attachment.end(errors.stopping())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_STOP_SECONDS):
+                for attachment in leaving:
+                    await attachment.left.wait()
+                await asyncio.gather(*self._detaching)
 
     async def _look(self) -> None:
         judging = tuple(self._of.values())

@@ -89,6 +89,10 @@ def too_soon() -> Refused:
     )
 
 
+def stopping() -> Refused:
+    return Refused(Kind.UNAVAILABLE, "GATEWAY_STOPPING", "the gateway is being stopped", "Try again in a moment.")
+
+
 def too_old(protocol: int) -> Refused:
     return Refused(
         Kind.FAILED_PRECONDITION,

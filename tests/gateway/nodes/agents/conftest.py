@@ -7,6 +7,6 @@ from tests.gateway.nodes.agents.rig import Rig, running
 
 
 @pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
-    async with running(tmp_path) as made:
+async def rig(tmp_path: Path, database_url: str) -> AsyncIterator[Rig]:
+    async with running(tmp_path, database_url) as made:
         yield made

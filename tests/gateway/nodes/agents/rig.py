@@ -32,6 +32,7 @@ from gateway.nodes.model import Node
 from gateway.store import nodes, tables
 from gateway.store.changes import Changes
 from gateway.store.database import Database
+from gateway.store.migrate import migrate
 from jitgate.v1 import activation_pb2, activation_pb2_grpc, agent_pb2, agent_pb2_grpc
 from tests.gateway.nodes.conftest import granted
 from tests.reflected import new_key
@@ -125,10 +126,11 @@ def ca_of(rig: Rig) -> bytes:
 
 
 @contextlib.asynccontextmanager
-async def running(folder: Path) -> AsyncIterator[Rig]:
-    database = Database(f"sqlite+aiosqlite:///{folder}/jitgate.db")
-    async with database.engine.begin() as connection:
-        await connection.run_sync(tables.metadata.create_all)
+async def running(folder: Path, database_url: str = "") -> AsyncIterator[Rig]:
+    """On a migrated database, or a SQLite one of its own."""
+    database = Database(database_url or f"sqlite:///{folder}/own.db")
+    if not database_url:
+        await migrate(database)
     clock, changes = Clock(), Changes()
     keys = load_keys(folder / "keys", Tls(), clock)
     activations = Activations(database, clock)
@@ -174,7 +176,8 @@ async def running(folder: Path) -> AsyncIterator[Rig]:
         )
     finally:
         looking.cancel()
-        attachments.stop()
+        await asyncio.gather(looking, return_exceptions=True)
+        await attachments.stop()
         await agents.stop(0.2)
         await joining.stop(0)
         await database.close()
