@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import grpc
 import structlog
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from opentelemetry import metrics, propagate, trace
 
 from gateway.api import bounds, failures, status
@@ -64,37 +64,39 @@ class Guard(grpc.aio.ServerInterceptor):
         metadata = {key: value for key, value in details.invocation_metadata or () if isinstance(value, str)}
         if handler.request_streaming and handler.response_streaming:
             return grpc.stream_stream_rpc_method_handler(
-                self._streaming(method, metadata, handler.stream_stream),
+                self._streaming(method, metadata, handler.stream_stream, streams_in=True),
                 handler.request_deserializer,
                 handler.response_serializer,
             )
         if handler.response_streaming:
             return grpc.unary_stream_rpc_method_handler(
                 self._streaming(method, metadata, handler.unary_stream),
-                handler.request_deserializer,
+                _tolerant(handler.request_deserializer),
                 handler.response_serializer,
             )
         return grpc.unary_unary_rpc_method_handler(
             self._unary(method, metadata, handler.unary_unary),
-            handler.request_deserializer,
+            _tolerant(handler.request_deserializer),
             handler.response_serializer,
         )
 
     def _unary(self, method: str, metadata: dict[str, str], behaviour: Any) -> Any:
         async def answer(request: Any, context: "_Context") -> Any:
             async with self._guarded(method, metadata, context):
-                bounds.check(request)
+                _check(request)
                 return await behaviour(request, context)
 
         return answer
 
-    def _streaming(self, method: str, metadata: dict[str, str], behaviour: Any) -> Any:
+    def _streaming(
+        self, method: str, metadata: dict[str, str], behaviour: Any, *, streams_in: bool = False
+    ) -> Any:
         # Never a generator: when the client leaves, gRPC forgets a generator where it stands, and what it holds
         # open would be closed at some later time, when the call is long gone. A coroutine is cancelled.
         async def answer(request: Any, context: "_Context") -> None:
             async with self._guarded(method, metadata, context):
-                if isinstance(request, Message):
-                    bounds.check(request)
+                if not streams_in:
+                    _check(request)
                 if inspect.isasyncgenfunction(behaviour):
                     async with aclosing(behaviour(request, context)) as responses:
                         async for response in responses:
@@ -163,3 +165,28 @@ class Guard(grpc.aio.ServerInterceptor):
         if needed not in _NO_GRANT:
             caller.require(needed)
         return caller
+
+
+def _tolerant(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]:
+    """None for bytes that are no such message: gRPC itself would answer with the words of an exception."""
+
+    assert deserialize is not None  # the generated code gives each method one
+
+    def message_or_none(data: bytes) -> Any:
+        try:
+            return deserialize(data)
+        except DecodeError:
+            return None
+
+    return message_or_none
+
+
+def _check(request: Message | None) -> None:
+    if request is None:
+        raise Refused(
+            Kind.INVALID_ARGUMENT,
+            "MALFORMED_MESSAGE",
+            "the request is not the message that this method takes",
+            "Make the client from the gateway's own contract; reflection shows it.",
+        )
+    bounds.check(request)

@@ -1,4 +1,4 @@
-"""The two listeners: sign-in (TLS), and everything else (mTLS), each with health and reflection."""
+"""The listeners: sign-in (TLS), everything else and nodes' agents (mTLS), each with health and reflection."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
