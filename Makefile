@@ -49,4 +49,5 @@ constraints: $(BIN)/.installed
 	  --no-header --no-annotate --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --output-file constraints.txt pyproject.toml
 
 clean:
+	[ ! -d .demo ] || $(MAKE) demo-stop
 	rm -rf .venv build *.egg-info .demo bench.json
