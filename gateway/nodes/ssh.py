@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import sys
+from collections import deque
 
 import asyncssh
 from asyncssh.constants import MSG_IGNORE
@@ -12,6 +13,7 @@ from gateway.nodes.bounds import said_by_node
 from gateway.nodes.errors import UpstreamFailed
 from gateway.nodes.login import SshLogins
 from gateway.nodes.model import Node
+from gateway.nodes.pacing import pace
 from gateway.nodes.ports import (
     Exited,
     Lost,
@@ -25,6 +27,9 @@ from gateway.nodes.ports import (
 
 WINDOW_BYTES = 2 << 20
 """What a node may send ahead of the reader, and so what a paused session holds at most."""
+
+GATHERED_BYTES = 64 << 10
+"""As much of the output goes on at once, and then everybody else has a turn."""
 
 _START_SECONDS = 10.0
 
@@ -41,6 +46,7 @@ class SshConnector:
         command = _command(request)
         connection = await self._logins.connect(node, request.login, key_id)
         _leave_out_padding(connection)
+        pace(connection)
         return SshUpstream(connection, node.name, request, command)
 
 
@@ -129,7 +135,10 @@ class SshUpstream:
 
 
 class _Channel(asyncssh.SSHClientSession[bytes]):
-    """Carries what the channel tells to the sink; paused until it has one, and then whenever the sink wants."""
+    """Carries what the channel tells to the sink; paused until it has one, and then whenever the sink wants.
+
+    What arrives at once goes on at once: a program that prints in bits would otherwise cost an event for each.
+    """
 
     transport: asyncssh.SSHClientChannel[bytes]
 
@@ -138,20 +147,27 @@ class _Channel(asyncssh.SSHClientSession[bytes]):
         self.writable.set()
         self._connection = connection
         self._sink: UpstreamSink = _Nobody()
+        self._loop = asyncio.get_running_loop()
         self._paused = True
         self._exit: UpstreamEnd | None = None
         self._end: UpstreamEnd | None = None
-        self._held: list[tuple[bytes, bool]] = []
+        self._held: deque[tuple[bytes, bool]] = deque()
+        self._held_bytes = 0
+        self._is_due = False
 
     def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
         self.transport = chan
+        # A paused channel takes what it holds from the front of a list, and moves all the rest each time: for a
+        # window full of small packets that is many seconds, in which the gateway does nothing else.
+        chan._recv_buf = _FromTheFront()  # type: ignore[assignment]  # noqa: SLF001  # there is no setting for it
         chan.pause_reading()
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
-        if self._end is None:
-            self._sink.output(data, datatype is not None)
-        else:
-            self._held.append((data, datatype is not None))
+        self._held.append((data, datatype is not None))
+        self._held_bytes += len(data)
+        if self._end is None and self._held_bytes >= GATHERED_BYTES:
+            self.transport.pause_reading()
+        self._deliver_soon()
 
     def eof_received(self) -> bool:
         # The process may close its output and still read.
@@ -172,11 +188,9 @@ class _Channel(asyncssh.SSHClientSession[bytes]):
     def connection_lost(self, exc: Exception | None) -> None:
         self.writable.set()
         self._end = self._exit or Lost(_why(exc))
-        if self._paused:
-            # The channel forgets what it still holds of the output once this returns.
-            self.transport.resume_reading()
-        else:
-            self._finish()
+        # The channel forgets what it still holds of the output once this returns.
+        self.transport.resume_reading()
+        self._deliver_soon()
 
     def pause_reading(self) -> None:
         self._paused = True
@@ -185,10 +199,7 @@ class _Channel(asyncssh.SSHClientSession[bytes]):
 
     def resume_reading(self) -> None:
         self._paused = False
-        if self._end is None:
-            self.transport.resume_reading()
-        else:
-            self._finish()
+        self._deliver_soon()
 
     def attach(self, sink: UpstreamSink) -> None:
         self._sink = sink
@@ -198,14 +209,41 @@ class _Channel(asyncssh.SSHClientSession[bytes]):
         """Tells the sink nothing more."""
         self._sink = _Nobody()
 
-    def _finish(self) -> None:
+    def _deliver_soon(self) -> None:
+        if not self._is_due and not self._paused:
+            self._is_due = True
+            self._loop.call_soon(self._deliver)
+
+    def _deliver(self) -> None:
+        self._is_due = False
         while self._held and not self._paused:
-            data, stderr = self._held.pop(0)
-            self._sink.output(data, stderr)
-        if self._end and not self._paused:
+            self._sink.output(*self._gathered())
+        if self._paused:
+            return
+        if self._end is None:
+            self.transport.resume_reading()
+        else:
             sink, self._sink = self._sink, _Nobody()
             sink.ended(self._end)
             self._connection.close()
+
+    def _gathered(self) -> tuple[bytes, bool]:
+        """What is next for one stream, about GATHERED_BYTES at most."""
+        data, stderr = self._held.popleft()
+        size, parts = len(data), [data]
+        while self._held and self._held[0][1] is stderr and size < GATHERED_BYTES:
+            data, _ = self._held.popleft()
+            size += len(data)
+            parts.append(data)
+        self._held_bytes -= size
+        return (b"".join(parts) if len(parts) > 1 else data), stderr
+
+
+class _FromTheFront(deque[tuple[bytes, int | None]]):
+    """A list to asyncssh, which takes from its front only."""
+
+    def pop(self, index: int = 0) -> tuple[bytes, int | None]:
+        return self.popleft()
 
 
 class _Nobody:
