@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -12,6 +13,10 @@ from gateway.store.database import Database
 from gateway.store.migrate import migrate
 from tests.aws.servers import ENVIRONMENT, Rclone, running_moto, running_rclone
 from tests.postgresql import PostgresqlServer, binaries, running_postgresql
+
+# A run in a shell's background is deaf to Ctrl-C, and so would be everything that the tests start and send it to.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)
