@@ -14,9 +14,10 @@ from gateway.store.migrate import migrate
 from tests.aws.servers import ENVIRONMENT, Rclone, running_moto, running_rclone
 from tests.postgresql import PostgresqlServer, binaries, running_postgresql
 
-# A run in a shell's background is deaf to Ctrl-C, and so would be everything that the tests start and send it to.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A run in a shell's background is deaf to some signals, and so would be all that the tests start and send them to.
+for _number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -225,8 +225,10 @@ async def test_broken_frames_end_that_session_only(rig: Rig) -> None:
 
 async def test_twenty_at_once_are_kept_apart(rig: Rig) -> None:
     request = (await rig.world.ask("alice", "web-1")).life.id
-    stays = [await rig.stay(request_id=request, kind=UpstreamKind.EXEC, command="cat") for _ in range(20)]
-    ids = [await stay.opened() for stay in stays]
+    stays, ids = [], []
+    for _ in range(20):  # one after the other: each has a token of its own, and only the newest few are kept
+        stays.append(await rig.stay(request_id=request, kind=UpstreamKind.EXEC, command="cat"))
+        ids.append(await stays[-1].opened())
     nodes = {node.request.session_id: node for node in rig.nodes.sessions}
     words = {session_id: secrets.token_bytes(20_000) for session_id in ids}
     for session_id, stay in zip(ids, stays, strict=True):
