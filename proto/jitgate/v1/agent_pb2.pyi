@@ -3,9 +3,11 @@
 isort:skip_file
 What the agent on a node and the gateway say to each other. The agent dials; nothing on the node listens."""
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from jitgate.v1 import session_pb2 as _session_pb2
 import builtins as _builtins
@@ -79,21 +81,27 @@ class AgentHello(_message.Message):
     PROTOCOL_FIELD_NUMBER: _builtins.int
     AGENT_VERSION_FIELD_NUMBER: _builtins.int
     PLATFORM_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
     protocol: _builtins.int
     """Of this contract; this is version 1."""
     agent_version: _builtins.str
     platform: _builtins.str
     """For example "Linux 6.1.0 x86_64"."""
+    @_builtins.property
+    def held(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The sessions that it keeps."""
+
     def __init__(
         self,
         *,
         protocol: _builtins.int = ...,
         agent_version: _builtins.str = ...,
         platform: _builtins.str = ...,
+        held: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "platform", b"platform", "protocol", b"protocol"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "held", b"held", "platform", b"platform", "protocol", b"protocol"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -147,21 +155,29 @@ class GatewayMessage(_message.Message):
 
     WELCOME_FIELD_NUMBER: _builtins.int
     ORDER_FIELD_NUMBER: _builtins.int
+    RESUME_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___GatewayWelcome: ...
     @_builtins.property
     def order(self) -> Global___SessionOrder: ...
+    @_builtins.property
+    def resume(self) -> Global___ResumeOrder: ...
+    @_builtins.property
+    def end(self) -> Global___EndOrder: ...
     def __init__(
         self,
         *,
         welcome: Global___GatewayWelcome | None = ...,
         order: Global___SessionOrder | None = ...,
+        resume: Global___ResumeOrder | None = ...,
+        end: Global___EndOrder | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "order", b"order", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "message", b"message", "order", b"order", "resume", b"resume", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "order", b"order", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "message", b"message", "order", b"order", "resume", b"resume", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "order"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "order", "resume", "end"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -204,6 +220,7 @@ class SessionOrder(_message.Message):
     TERMINAL_FIELD_NUMBER: _builtins.int
     LIFETIME_SECONDS_FIELD_NUMBER: _builtins.int
     SHELL_PROFILE_FIELD_NUMBER: _builtins.int
+    GRACE_SECONDS_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     nonce: _builtins.bytes
     """16 random bytes that work once."""
@@ -215,6 +232,8 @@ class SessionOrder(_message.Message):
     """How long the session may last at most; the agent kills it by itself when it is over."""
     shell_profile: _builtins.str
     """With SESSION_KIND_SHELL: command lines that run before the prompt."""
+    grace_seconds: _builtins.int
+    """How long the agent keeps the session while no call carries it; 0: not at all."""
     @_builtins.property
     def terminal(self) -> _session_pb2.Terminal:
         """Unset with SESSION_KIND_EXEC unless it was asked for."""
@@ -230,14 +249,61 @@ class SessionOrder(_message.Message):
         terminal: _session_pb2.Terminal | None = ...,
         lifetime_seconds: _builtins.int = ...,
         shell_profile: _builtins.str = ...,
+        grace_seconds: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["terminal", b"terminal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "kind", b"kind", "lifetime_seconds", b"lifetime_seconds", "login", b"login", "nonce", b"nonce", "session_id", b"session_id", "shell_profile", b"shell_profile", "terminal", b"terminal"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "grace_seconds", b"grace_seconds", "kind", b"kind", "lifetime_seconds", b"lifetime_seconds", "login", b"login", "nonce", b"nonce", "session_id", b"session_id", "shell_profile", b"shell_profile", "terminal", b"terminal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SessionOrder: _TypeAlias = SessionOrder  # noqa: Y015
+
+@_typing.final
+class ResumeOrder(_message.Message):
+    """"Call Serve for this session, which you keep." """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    NONCE_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    nonce: _builtins.bytes
+    """16 random bytes that work once."""
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+        nonce: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["nonce", b"nonce", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeOrder: _TypeAlias = ResumeOrder  # noqa: Y015
+
+@_typing.final
+class EndOrder(_message.Message):
+    """"Kill this session now, whatever carries it." One that is not known is let pass."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndOrder: _TypeAlias = EndOrder  # noqa: Y015
 
 @_typing.final
 class NodeFrame(_message.Message):
@@ -253,6 +319,8 @@ class NodeFrame(_message.Message):
     SIGNAL_FIELD_NUMBER: _builtins.int
     EOF_FIELD_NUMBER: _builtins.int
     EXIT_FIELD_NUMBER: _builtins.int
+    RESUME_FIELD_NUMBER: _builtins.int
+    DURABLE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def serve(self) -> Global___ServeSession: ...
     @_builtins.property
@@ -273,6 +341,10 @@ class NodeFrame(_message.Message):
     def eof(self) -> _session_pb2.SessionEof: ...
     @_builtins.property
     def exit(self) -> Global___NodeExit: ...
+    @_builtins.property
+    def resume(self) -> Global___ResumeServing: ...
+    @_builtins.property
+    def durable(self) -> Global___SessionDurable: ...
     def __init__(
         self,
         *,
@@ -286,12 +358,14 @@ class NodeFrame(_message.Message):
         signal: _session_pb2.SessionSignal | None = ...,
         eof: _session_pb2.SessionEof | None = ...,
         exit: Global___NodeExit | None = ...,
+        resume: Global___ResumeServing | None = ...,
+        durable: Global___SessionDurable | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "eof", b"eof", "exit", b"exit", "frame", b"frame", "not_started", b"not_started", "resize", b"resize", "running", b"running", "serve", b"serve", "signal", b"signal", "start", b"start", "window", b"window"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "durable", b"durable", "eof", b"eof", "exit", b"exit", "frame", b"frame", "not_started", b"not_started", "resize", b"resize", "resume", b"resume", "running", b"running", "serve", b"serve", "signal", b"signal", "start", b"start", "window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "eof", b"eof", "exit", b"exit", "frame", b"frame", "not_started", b"not_started", "resize", b"resize", "running", b"running", "serve", b"serve", "signal", b"signal", "start", b"start", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "durable", b"durable", "eof", b"eof", "exit", b"exit", "frame", b"frame", "not_started", b"not_started", "resize", b"resize", "resume", b"resume", "running", b"running", "serve", b"serve", "signal", b"signal", "start", b"start", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["serve", "start", "running", "not_started", "data", "window", "resize", "signal", "eof", "exit"]  # noqa: Y015
+    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["serve", "start", "running", "not_started", "data", "window", "resize", "signal", "eof", "exit", "resume", "durable"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 
@@ -303,21 +377,79 @@ class ServeSession(_message.Message):
 
     SESSION_ID_FIELD_NUMBER: _builtins.int
     NONCE_FIELD_NUMBER: _builtins.int
+    INPUT_OFFSET_FIELD_NUMBER: _builtins.int
+    OLDEST_OUTPUT_FIELD_NUMBER: _builtins.int
+    NEWEST_OUTPUT_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     nonce: _builtins.bytes
+    input_offset: _builtins.int
+    """After a ResumeOrder: the bytes of input that the agent has taken, …"""
+    oldest_output: _builtins.int
+    """… the offset of the oldest byte of output that it still has, …"""
+    newest_output: _builtins.int
+    """… and the offset after the newest."""
     def __init__(
         self,
         *,
         session_id: _builtins.str = ...,
         nonce: _builtins.bytes = ...,
+        input_offset: _builtins.int = ...,
+        oldest_output: _builtins.int = ...,
+        newest_output: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["nonce", b"nonce", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["input_offset", b"input_offset", "newest_output", b"newest_output", "nonce", b"nonce", "oldest_output", b"oldest_output", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ServeSession: _TypeAlias = ServeSession  # noqa: Y015
+
+@_typing.final
+class ResumeServing(_message.Message):
+    """The access still holds: go on with the output at an offset that serve named as being there."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTPUT_OFFSET_FIELD_NUMBER: _builtins.int
+    CREDIT_FIELD_NUMBER: _builtins.int
+    output_offset: _builtins.int
+    credit: _builtins.int
+    """Bytes of output that the gateway can take at first."""
+    def __init__(
+        self,
+        *,
+        output_offset: _builtins.int = ...,
+        credit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credit", b"credit", "output_offset", b"output_offset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeServing: _TypeAlias = ResumeServing  # noqa: Y015
+
+@_typing.final
+class SessionDurable(_message.Message):
+    """Gateway to agent: the output before this offset is recorded, and the client has it; it need not be kept."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OFFSET_FIELD_NUMBER: _builtins.int
+    offset: _builtins.int
+    def __init__(
+        self,
+        *,
+        offset: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["offset", b"offset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SessionDurable: _TypeAlias = SessionDurable  # noqa: Y015
 
 @_typing.final
 class StartSession(_message.Message):

@@ -58,7 +58,8 @@ class AgentServiceServicer:
 
     def Attach(self, request_iterator, context):
         """The control channel; while it is open the node can be reached. Hello is the agent's first message, welcome the
-        gateway's. A second one of the same node takes the place of the first. When it ends, so do the node's sessions.
+        gateway's. A second one of the same node takes the place of the first. When it ends, so do the node's sessions,
+        those that were ordered with a grace aside: the agent keeps them so long and names them in its next hello.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -69,7 +70,12 @@ class AgentServiceServicer:
         agent's first frame is serve, the gateway's first is start; nothing runs on the node before that. Then as
         in SessionService.Connect: data needs credit that the other side granted, control frames need none, a frame at a
         wrong offset or beyond the credit ends the call with INVALID_ARGUMENT. Credit that is granted later never
-        exceeds what was used. The agent's last frame is exit. When the call ends before, the agent kills the session.
+        exceeds what was used. The agent's last frame is exit. When the call ends before, the agent kills the session;
+        one with a grace it keeps, with all output after the last durable, and its exit, until that is over. It also
+        keeps it after exit, until the gateway ends the call with OK: only then has everybody everything.
+        After a ResumeOrder the agent's serve tells what it has, and the gateway's first frame is resume instead of start;
+        the agent answers running, and output from the asked offset on. Input goes on at serve's input_offset. A call
+        that still carried the session is over with that.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -35,14 +35,20 @@ class AgentServiceStub:
     def __new__(cls, channel: _aio.Channel) -> AgentServiceAsyncStub: ...
     Attach: _grpc.StreamStreamMultiCallable[_agent_pb2.AgentMessage, _agent_pb2.GatewayMessage]
     """The control channel; while it is open the node can be reached. Hello is the agent's first message, welcome the
-    gateway's. A second one of the same node takes the place of the first. When it ends, so do the node's sessions.
+    gateway's. A second one of the same node takes the place of the first. When it ends, so do the node's sessions,
+    those that were ordered with a grace aside: the agent keeps them so long and names them in its next hello.
     """
     Serve: _grpc.StreamStreamMultiCallable[_agent_pb2.NodeFrame, _agent_pb2.NodeFrame]
     """One session, dialled by the agent when it was ordered to, so that each has a flow control of its own. The
     agent's first frame is serve, the gateway's first is start; nothing runs on the node before that. Then as
     in SessionService.Connect: data needs credit that the other side granted, control frames need none, a frame at a
     wrong offset or beyond the credit ends the call with INVALID_ARGUMENT. Credit that is granted later never
-    exceeds what was used. The agent's last frame is exit. When the call ends before, the agent kills the session.
+    exceeds what was used. The agent's last frame is exit. When the call ends before, the agent kills the session;
+    one with a grace it keeps, with all output after the last durable, and its exit, until that is over. It also
+    keeps it after exit, until the gateway ends the call with OK: only then has everybody everything.
+    After a ResumeOrder the agent's serve tells what it has, and the gateway's first frame is resume instead of start;
+    the agent answers running, and output from the asked offset on. Input goes on at serve's input_offset. A call
+    that still carried the session is over with that.
     """
     RenewCertificate: _grpc.UnaryUnaryMultiCallable[_agent_pb2.RenewCertificateRequest, _agent_pb2.RenewCertificateResponse]
     """A fresh certificate for the key of the one that the call was made with."""
@@ -54,14 +60,20 @@ class AgentServiceAsyncStub(AgentServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Attach: _aio.StreamStreamMultiCallable[_agent_pb2.AgentMessage, _agent_pb2.GatewayMessage]  # type: ignore[assignment]
     """The control channel; while it is open the node can be reached. Hello is the agent's first message, welcome the
-    gateway's. A second one of the same node takes the place of the first. When it ends, so do the node's sessions.
+    gateway's. A second one of the same node takes the place of the first. When it ends, so do the node's sessions,
+    those that were ordered with a grace aside: the agent keeps them so long and names them in its next hello.
     """
     Serve: _aio.StreamStreamMultiCallable[_agent_pb2.NodeFrame, _agent_pb2.NodeFrame]  # type: ignore[assignment]
     """One session, dialled by the agent when it was ordered to, so that each has a flow control of its own. The
     agent's first frame is serve, the gateway's first is start; nothing runs on the node before that. Then as
     in SessionService.Connect: data needs credit that the other side granted, control frames need none, a frame at a
     wrong offset or beyond the credit ends the call with INVALID_ARGUMENT. Credit that is granted later never
-    exceeds what was used. The agent's last frame is exit. When the call ends before, the agent kills the session.
+    exceeds what was used. The agent's last frame is exit. When the call ends before, the agent kills the session;
+    one with a grace it keeps, with all output after the last durable, and its exit, until that is over. It also
+    keeps it after exit, until the gateway ends the call with OK: only then has everybody everything.
+    After a ResumeOrder the agent's serve tells what it has, and the gateway's first frame is resume instead of start;
+    the agent answers running, and output from the asked offset on. Input goes on at serve's input_offset. A call
+    that still carried the session is over with that.
     """
     RenewCertificate: _aio.UnaryUnaryMultiCallable[_agent_pb2.RenewCertificateRequest, _agent_pb2.RenewCertificateResponse]  # type: ignore[assignment]
     """A fresh certificate for the key of the one that the call was made with."""
@@ -76,7 +88,8 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_agent_pb2.GatewayMessage], _abc.AsyncIterator[_agent_pb2.GatewayMessage]]:
         """The control channel; while it is open the node can be reached. Hello is the agent's first message, welcome the
-        gateway's. A second one of the same node takes the place of the first. When it ends, so do the node's sessions.
+        gateway's. A second one of the same node takes the place of the first. When it ends, so do the node's sessions,
+        those that were ordered with a grace aside: the agent keeps them so long and names them in its next hello.
         """
 
     @_abc_1.abstractmethod
@@ -89,7 +102,12 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         agent's first frame is serve, the gateway's first is start; nothing runs on the node before that. Then as
         in SessionService.Connect: data needs credit that the other side granted, control frames need none, a frame at a
         wrong offset or beyond the credit ends the call with INVALID_ARGUMENT. Credit that is granted later never
-        exceeds what was used. The agent's last frame is exit. When the call ends before, the agent kills the session.
+        exceeds what was used. The agent's last frame is exit. When the call ends before, the agent kills the session;
+        one with a grace it keeps, with all output after the last durable, and its exit, until that is over. It also
+        keeps it after exit, until the gateway ends the call with OK: only then has everybody everything.
+        After a ResumeOrder the agent's serve tells what it has, and the gateway's first frame is resume instead of start;
+        the agent answers running, and output from the asked offset on. Input goes on at serve's input_offset. A call
+        that still carried the session is over with that.
         """
 
     @_abc_1.abstractmethod

@@ -109,6 +109,8 @@ class SessionFrame(_message.Message):
     EOF_FIELD_NUMBER: _builtins.int
     NOTICE_FIELD_NUMBER: _builtins.int
     EXIT_FIELD_NUMBER: _builtins.int
+    RESUME_FIELD_NUMBER: _builtins.int
+    HANGUP_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def open(self) -> Global___OpenSession: ...
     @_builtins.property
@@ -127,6 +129,10 @@ class SessionFrame(_message.Message):
     def notice(self) -> Global___SessionNotice: ...
     @_builtins.property
     def exit(self) -> Global___SessionExit: ...
+    @_builtins.property
+    def resume(self) -> Global___ResumeSession: ...
+    @_builtins.property
+    def hangup(self) -> Global___SessionHangup: ...
     def __init__(
         self,
         *,
@@ -139,12 +145,14 @@ class SessionFrame(_message.Message):
         eof: Global___SessionEof | None = ...,
         notice: Global___SessionNotice | None = ...,
         exit: Global___SessionExit | None = ...,
+        resume: Global___ResumeSession | None = ...,
+        hangup: Global___SessionHangup | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "eof", b"eof", "exit", b"exit", "frame", b"frame", "notice", b"notice", "open", b"open", "opened", b"opened", "resize", b"resize", "signal", b"signal", "window", b"window"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "eof", b"eof", "exit", b"exit", "frame", b"frame", "hangup", b"hangup", "notice", b"notice", "open", b"open", "opened", b"opened", "resize", b"resize", "resume", b"resume", "signal", b"signal", "window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "eof", b"eof", "exit", b"exit", "frame", b"frame", "notice", b"notice", "open", b"open", "opened", b"opened", "resize", b"resize", "signal", b"signal", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "eof", b"eof", "exit", b"exit", "frame", b"frame", "hangup", b"hangup", "notice", b"notice", "open", b"open", "opened", b"opened", "resize", b"resize", "resume", b"resume", "signal", b"signal", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["open", "opened", "data", "window", "resize", "signal", "eof", "notice", "exit"]  # noqa: Y015
+    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["open", "opened", "data", "window", "resize", "signal", "eof", "notice", "exit", "resume", "hangup"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 
@@ -186,6 +194,7 @@ class OpenSession(_message.Message):
     COMMAND_FIELD_NUMBER: _builtins.int
     TERMINAL_FIELD_NUMBER: _builtins.int
     CREDIT_FIELD_NUMBER: _builtins.int
+    RESUMABLE_FIELD_NUMBER: _builtins.int
     access_token: _builtins.str
     node: _builtins.str
     """Node id or name; must be the token's node."""
@@ -194,6 +203,8 @@ class OpenSession(_message.Message):
     """With SESSION_KIND_EXEC: the command line that the node's login shell runs."""
     credit: _builtins.int
     """Bytes of output that the client can take at first."""
+    resumable: _builtins.bool
+    """The client can resume: keep the session for a while when it vanishes. Without effect where the node cannot."""
     @_builtins.property
     def scope(self) -> _common_pb2.Scope: ...
     @_builtins.property
@@ -210,14 +221,73 @@ class OpenSession(_message.Message):
         command: _builtins.str = ...,
         terminal: Global___Terminal | None = ...,
         credit: _builtins.int = ...,
+        resumable: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["scope", b"scope", "terminal", b"terminal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_token", b"access_token", "command", b"command", "credit", b"credit", "kind", b"kind", "node", b"node", "scope", b"scope", "terminal", b"terminal"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_token", b"access_token", "command", b"command", "credit", b"credit", "kind", b"kind", "node", b"node", "resumable", b"resumable", "scope", b"scope", "terminal", b"terminal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___OpenSession: _TypeAlias = OpenSession  # noqa: Y015
+
+@_typing.final
+class ResumeSession(_message.Message):
+    """The client's first frame to go on with its own live session; a call that still holds the session ends."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    ACCESS_TOKEN_FIELD_NUMBER: _builtins.int
+    CREDIT_FIELD_NUMBER: _builtins.int
+    RECEIVED_FIELD_NUMBER: _builtins.int
+    TERMINAL_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    access_token: _builtins.str
+    """Of the session's access request; bound to the caller's key, as for open."""
+    credit: _builtins.int
+    """Bytes of output that the client can take at first."""
+    received: _builtins.int
+    """Bytes of output that the client has already; unset: it has none, and takes what is still kept."""
+    @_builtins.property
+    def terminal(self) -> Global___Terminal:
+        """The terminal's size now."""
+
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+        access_token: _builtins.str = ...,
+        credit: _builtins.int = ...,
+        received: _builtins.int | None = ...,
+        terminal: Global___Terminal | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_received", b"_received", "received", b"received", "terminal", b"terminal"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_received", b"_received", "access_token", b"access_token", "credit", b"credit", "received", b"received", "session_id", b"session_id", "terminal", b"terminal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__received: _TypeAlias = _typing.Literal["received"]  # noqa: Y015
+    _WhichOneofArgType__received: _TypeAlias = _typing.Literal["_received", b"_received"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__received) -> _WhichOneofReturnType__received | None: ...
+
+Global___ResumeSession: _TypeAlias = ResumeSession  # noqa: Y015
+
+@_typing.final
+class SessionHangup(_message.Message):
+    """The client needs the session no more: it has read the exit, or it leaves and the session is to end at once."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SessionHangup: _TypeAlias = SessionHangup  # noqa: Y015
 
 @_typing.final
 class SessionOpened(_message.Message):
@@ -229,6 +299,10 @@ class SessionOpened(_message.Message):
     CREDIT_FIELD_NUMBER: _builtins.int
     ENDS_AT_FIELD_NUMBER: _builtins.int
     RECORDED_FIELD_NUMBER: _builtins.int
+    GRACE_SECONDS_FIELD_NUMBER: _builtins.int
+    OUTPUT_OFFSET_FIELD_NUMBER: _builtins.int
+    INPUT_OFFSET_FIELD_NUMBER: _builtins.int
+    INPUT_ENDED_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     node_id: _builtins.str
     login: _builtins.str
@@ -236,6 +310,14 @@ class SessionOpened(_message.Message):
     credit: _builtins.int
     """Bytes of input that the gateway can take at first."""
     recorded: _builtins.bool
+    grace_seconds: _builtins.int
+    """How long the session is kept when the client vanishes; 0: it ends at once."""
+    output_offset: _builtins.int
+    """After resume: the offset of the first byte of output that follows."""
+    input_offset: _builtins.int
+    """After resume: the bytes of input that are taken care of; the client sends again what comes after them."""
+    input_ended: _builtins.bool
+    """After resume: the client had sent eof, and it arrived."""
     @_builtins.property
     def ends_at(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
@@ -247,10 +329,14 @@ class SessionOpened(_message.Message):
         credit: _builtins.int = ...,
         ends_at: _timestamp_pb2.Timestamp | None = ...,
         recorded: _builtins.bool = ...,
+        grace_seconds: _builtins.int = ...,
+        output_offset: _builtins.int = ...,
+        input_offset: _builtins.int = ...,
+        input_ended: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ends_at", b"ends_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credit", b"credit", "ends_at", b"ends_at", "login", b"login", "node_id", b"node_id", "recorded", b"recorded", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credit", b"credit", "ends_at", b"ends_at", "grace_seconds", b"grace_seconds", "input_ended", b"input_ended", "input_offset", b"input_offset", "login", b"login", "node_id", b"node_id", "output_offset", b"output_offset", "recorded", b"recorded", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

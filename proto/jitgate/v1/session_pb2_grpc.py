@@ -55,7 +55,9 @@ class SessionServiceServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Connect(self, request_iterator, context):
-        """One session. The client's first frame is open, the gateway's first is opened (or the call ends with an error).
+        """One session. The client's first frame is open or resume, the gateway's first is opened (or the call ends with an
+        error). A session that was opened as resumable outlives its call: when the client vanishes without a hangup, the
+        node's agent keeps it for the grace that opened names, and resume goes on with it where it stopped.
         Data needs credit that the other side granted; control frames need none. A frame at a wrong offset or beyond
         the credit ends the call with INVALID_ARGUMENT. A frame is at most 256 KiB.
         """

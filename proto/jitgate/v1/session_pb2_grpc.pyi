@@ -32,7 +32,9 @@ class SessionServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> SessionServiceAsyncStub: ...
     Connect: _grpc.StreamStreamMultiCallable[_session_pb2.SessionFrame, _session_pb2.SessionFrame]
-    """One session. The client's first frame is open, the gateway's first is opened (or the call ends with an error).
+    """One session. The client's first frame is open or resume, the gateway's first is opened (or the call ends with an
+    error). A session that was opened as resumable outlives its call: when the client vanishes without a hangup, the
+    node's agent keeps it for the grace that opened names, and resume goes on with it where it stopped.
     Data needs credit that the other side granted; control frames need none. A frame at a wrong offset or beyond
     the credit ends the call with INVALID_ARGUMENT. A frame is at most 256 KiB.
     """
@@ -45,7 +47,9 @@ class SessionServiceStub:
 class SessionServiceAsyncStub(SessionServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Connect: _aio.StreamStreamMultiCallable[_session_pb2.SessionFrame, _session_pb2.SessionFrame]  # type: ignore[assignment]
-    """One session. The client's first frame is open, the gateway's first is opened (or the call ends with an error).
+    """One session. The client's first frame is open or resume, the gateway's first is opened (or the call ends with an
+    error). A session that was opened as resumable outlives its call: when the client vanishes without a hangup, the
+    node's agent keeps it for the grace that opened names, and resume goes on with it where it stopped.
     Data needs credit that the other side granted; control frames need none. A frame at a wrong offset or beyond
     the credit ends the call with INVALID_ARGUMENT. A frame is at most 256 KiB.
     """
@@ -61,7 +65,9 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_session_pb2.SessionFrame],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_session_pb2.SessionFrame], _abc.AsyncIterator[_session_pb2.SessionFrame]]:
-        """One session. The client's first frame is open, the gateway's first is opened (or the call ends with an error).
+        """One session. The client's first frame is open or resume, the gateway's first is opened (or the call ends with an
+        error). A session that was opened as resumable outlives its call: when the client vanishes without a hangup, the
+        node's agent keeps it for the grace that opened names, and resume goes on with it where it stopped.
         Data needs credit that the other side granted; control frames need none. A frame at a wrong offset or beyond
         the credit ends the call with INVALID_ARGUMENT. A frame is at most 256 KiB.
         """
