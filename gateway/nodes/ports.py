@@ -1,8 +1,9 @@
 """What sessions need of a connector, and what the registry needs of those who must hear of its changes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from gateway.nodes.model import Node
 from gateway.store.database import Transaction
@@ -28,7 +29,8 @@ class OpenUpstream:
 
     A shell has a terminal, and its profile (command lines) runs before the prompt. An exec has a command that the
     login's shell runs, and a terminal only when one was asked for. `valid_seconds` is how long the session may
-    last: connectors that can enforce it on the node do.
+    last: connectors that can enforce it on the node do. `grace_seconds` is how long the node is to keep the
+    session while nothing carries it (0: not at all); who can do that opens a ResumableUpstream.
     """
 
     login: str
@@ -40,6 +42,7 @@ class OpenUpstream:
     command: str = ""
     terminal: Terminal | None = None
     shell_profile: str = ""
+    grace_seconds: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,16 @@ class UpstreamSink(Protocol):
 
     def ended(self, end: UpstreamEnd) -> None:
         """Called once, after the last chunk; never after `close`."""
+
+
+class ResumableSink(UpstreamSink, Protocol):
+    """What a session with a grace hears besides. Both are called on the event loop, and may not block or raise."""
+
+    def suspended(self, message: str) -> None:
+        """The way to the node is lost; the node keeps the session. `resumed` or `ended` follows."""
+
+    def resumed(self) -> None:
+        """The session goes on where it stopped."""
 
 
 class Upstream(Protocol):
@@ -115,6 +128,38 @@ class Upstream(Protocol):
         """Returns when everything that the session held on this side is free; after `close` within moments."""
 
 
+@runtime_checkable
+class ResumableUpstream(Upstream, Protocol):
+    """A session that its node can keep for a while. Offsets count the bytes of output, standard error included.
+
+    Its sink is a ResumableSink while there is a grace. Nobody here measures the grace: whoever holds this does.
+    `close` has the node kill the session at once, and as soon as it can be reached when it is away.
+    """
+
+    @property
+    def grace_seconds(self) -> int:
+        """How long the node keeps the session while nothing carries it; 0: it does not."""
+
+    @property
+    def oldest(self) -> int:
+        """The offset of the oldest byte of output that can still be asked for."""
+
+    def rewind(self, offset: int) -> None:
+        """Output comes again from `offset` on; what was under way before never arrives.
+
+        Raises ValueError before `oldest` and after the newest output that is known.
+        """
+
+    def acknowledged(self, offset: int) -> None:
+        """The output before `offset` is needed no more, by anybody."""
+
+    def release(self) -> None:
+        """Everything has arrived everywhere, the end too: the node may forget the session."""
+
+    def leave(self) -> None:
+        """This process stops: lets go of the session, which the node keeps. The sink hears nothing more."""
+
+
 class Connector(Protocol):
     """Reaches nodes of one kind."""
 
@@ -122,6 +167,42 @@ class Connector(Protocol):
         """Dials and logs in. Cancelling it leaves nothing behind.
 
         Raises Refused: NODE_UNREACHABLE, HOST_KEY_CHANGED, LOGIN_REFUSED, UPSTREAM_FAILED (see errors.py).
+        """
+
+
+class ResumingConnector(Connector, Protocol):
+    """Reaches nodes that can keep sessions while nothing carries them."""
+
+    async def adopt(
+        self,
+        node: Node,
+        session_id: str,
+        *,
+        recorded: int,
+        recorded_input: int,
+        grace_seconds: int,
+        sink: ResumableSink,
+    ) -> ResumableUpstream:
+        """A session that an earlier process began and the node keeps; it is running already when this returns.
+
+        Output flows to the sink from the offset `recorded` on; `recorded_input` is the input that an earlier
+        process is known to have sent. Whether the session is this node's is for the caller to know.
+
+        Raises Refused: NODE_UNREACHABLE, or UPSTREAM_FAILED when what the node has does not fit; the session is
+        over then.
+        """
+
+    def end(self, node_id: str, session_id: str) -> None:
+        """Has the node kill a session that it keeps. Harmless when it does not, or is not there."""
+
+
+class Holders(Protocol):
+    """Hears of sessions that nodes keep and nobody in this process knows."""
+
+    async def held(self, node_id: str, session_ids: Sequence[str]) -> None:
+        """A node that has just connected says so. It is not to be believed: the ids may be of anybody's sessions.
+
+        Runs in the background; to be adopted or ended (see ResumingConnector).
         """
 
 
