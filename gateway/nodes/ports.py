@@ -144,6 +144,13 @@ class ResumableUpstream(Upstream, Protocol):
     def oldest(self) -> int:
         """The offset of the oldest byte of output that can still be asked for."""
 
+    @property
+    def input_offset(self) -> int:
+        """The bytes of input that are taken care of: what was written here, and what the node had before.
+
+        Adopted, it may lie before the input that was recorded; the user's client sends again what comes after it.
+        """
+
     def rewind(self, offset: int) -> None:
         """Output comes again from `offset` on; what was under way before never arrives.
 
