@@ -1,6 +1,6 @@
 """`make bench`: measures, holds each figure against its target, writes bench.json.
 
-python -m tests.bench [PART …]     parts: policy, recording, ssh, session
+python -m tests.bench [PART …]     parts: policy, recording, ssh, agent, session
 """
 
 import argparse
@@ -15,7 +15,7 @@ from tests.bench.figure import Figure
 
 Rows = dict[str, Figure]
 
-PARTS = ("policy", "recording", "ssh", "session")
+PARTS = ("policy", "recording", "ssh", "agent", "session")
 TARGETS = pathlib.Path(__file__).with_name("targets.json")
 
 
