@@ -50,6 +50,13 @@ class Telemetry(_Section):
     service_name: str = "jitgate"
 
 
+class Sessions(_Section):
+    """What holds for all sessions."""
+
+    # How long a session is kept for a client that vanished, where node and client can resume it; 0: not at all.
+    resume_grace_seconds: int = Field(default=300, ge=0, le=3600)
+
+
 class Configuration(_Section):
     """Everything an operator can set. Times are in the unit that the key names."""
 
@@ -67,6 +74,7 @@ class Configuration(_Section):
     agent_public_address: Address | None = None
     tls: Tls = Tls()
     recordings: Recordings = Recordings()
+    sessions: Sessions = Sessions()
     telemetry: Telemetry = Telemetry()
     identity_providers: dict[ProviderName, IdentityProvider] = {}
     # Where nodes see the gateway come from, when it is behind NAT: bound into the certificates that it shows them.

@@ -52,7 +52,10 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A session as it is stored. It ends at `ends_at` at the latest; `replica` is the gateway that holds it."""
+    """A session as it is stored. It ends at `ends_at` at the latest; `replica` is the gateway that holds it.
+
+    `grace_seconds` is how long its node keeps it while nothing carries it; 0: it cannot be resumed.
+    """
 
     id: str
     request_id: str
@@ -73,6 +76,7 @@ class Session:
     end_message: str = ""
     terminated_by: str = ""
     terminate_reason: str = ""
+    grace_seconds: int = 0
 
 
 class RecordingStatus(StrEnum):

@@ -65,6 +65,7 @@ async def add(connection: AsyncConnection, session: Session) -> None:
             replica=session.replica,
             started_at=session.started_at,
             ends_at=session.ends_at,
+            grace_seconds=session.grace_seconds,
         )
     )
 
@@ -185,4 +186,5 @@ def _from_row(row: Row[Any]) -> Session:
         end_message=row.end_message or "",
         terminated_by=row.terminated_by or "",
         terminate_reason=row.terminate_reason or "",
+        grace_seconds=row.grace_seconds,
     )

@@ -318,6 +318,8 @@ sessions = Table(
     # An administrator's wish to end it, for whichever replica holds it.
     Column("terminated_by", String(64)),
     Column("terminate_reason", String(256)),
+    # How long its node keeps it while nothing carries it; 0: it ends with the call, and can't be resumed.
+    Column("grace_seconds", Integer, nullable=False, default=0, server_default=text("0")),
     Index(None, "ended_at", "replica"),
     Index(None, "request_id"),
     Index(None, "account", "region", "started_at"),
