@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 KILL_SECONDS = 10.0
 LONGEST_MESSAGE = 1 << 20
 _PR_SET_CHILD_SUBREAPER = 36
+# What this program sets itself, and what whoever started the agent may have ignored.
+_MADE_DEFAULT = (
+    *(signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD),
+    *(signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM),
+)
 _clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # time goes on while the machine sleeps
 
 
@@ -116,8 +121,9 @@ def _become(order: "Any", streams: tuple[int, int, int], tell: int) -> "NoReturn
             os.dup2(source, target)
         os.closerange(3, tell)
         os.closerange(tell + 1, os.sysconf("SC_OPEN_MAX"))
-        for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD):
+        for number in _MADE_DEFAULT:
             signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
         os.umask(0o022)
         if os.geteuid() == 0:
             os.initgroups(order["name"], order["gid"])

@@ -114,6 +114,24 @@ async def test_the_process_list_tells_no_command() -> None:
     await process.close()
 
 
+async def test_a_session_is_not_deaf_to_what_the_agent_ignores() -> None:
+    deaf = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in deaf}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, deaf)
+    try:
+        process, _ = await started("grep -E '^Sig(Blk|Ign)' /proc/self/status; read x")
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    said = b""
+    while said.count(b"\n") < 2:
+        said += process.read(process.output) or b""
+        await asyncio.sleep(0.01)
+    await process.close()
+    assert [int(line.split()[1], 16) for line in said.splitlines()] == [0, 0]
+
+
 async def test_no_descriptor_is_left_behind() -> None:
     def descriptors() -> int:
         return len(list(Path("/proc/self/fd").iterdir()))
