@@ -13,13 +13,13 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Protocol, TypeVar
 
-from recorder.errors import ObjectConflict, ObserverFailed, StoreUnavailable
+from recorder.errors import ObjectConflict, ObjectMissing, ObserverFailed, StoreUnavailable
 from recorder.events import Batch, Tally
 from recorder.manifest import parse_manifest, sign_manifest
 from recorder.model import GENESIS, Epoch, Manifest, SegmentEntry, manifest_name, prefix_of, segment_name
 from recorder.ports import ManifestSigner, ObjectStore, Receipt, RecordingObserver
 from recorder.segment import Place, entry_of, open_segment, seal_segment
-from recorder.spool import SessionFolder, SpoolHead, StoredLine
+from recorder.spool import Earlier, SessionFolder, SpoolHead, StoredLine
 
 T = TypeVar("T")
 
@@ -43,11 +43,13 @@ class Chain:
         self.folder = folder
         self.head = head
         self.entries: list[SegmentEntry] = []
-        self.tally = Tally(head.session.columns, head.session.rows)
+        earlier = head.earlier or Earlier((), Tally(head.session.columns, head.session.rows))
+        self.earlier = earlier
+        self.tally = earlier.tally.copy()
         self._data_key = data_key
         self._store = store
         self._attempt = attempt
-        self._previous = GENESIS
+        self._previous = bytes.fromhex(earlier.epochs[-1].head) if earlier.epochs else GENESIS
         self._prefix = prefix_of(head.session, head.started_at)
 
     def resume(self, noted: list[StoredLine]) -> None:
@@ -73,10 +75,28 @@ class Chain:
         except ObjectConflict:
             batch, entry = await self._adopt(name, place, batch, len(batch) if sure is None else sure)
             end = None
-        self.tally = batch.end() if end is None else end
+        await self._link(entry, batch.end() if end is None else end)
+
+    async def find(self) -> bool:
+        """Adopt the next segment if the store has it; whether it has. Raises as `append` does."""
+        place = Place(self.head.session.session_id, self.head.epoch, len(self.entries), self._previous)
+        name = segment_name(self._prefix, place.epoch, place.sequence)
+        try:
+            batch, entry = await self._adopt(name, place, Batch(self.tally.copy()), 0)
+        except ObjectMissing:
+            return False
+        await self._link(entry, batch.end())
+        return True
+
+    def left(self) -> Earlier:
+        """What an epoch after this one begins with."""
+        return Earlier(self._epochs(), self.tally.copy())
+
+    async def _link(self, entry: SegmentEntry, end: Tally) -> None:
+        self.tally = end
         self.entries.append(entry)
         self._previous = bytes.fromhex(entry.sha256)
-        line = StoredLine(entry, self.tally)
+        line = StoredLine(entry, end)
         with contextlib.suppress(OSError):  # only a shortcut: without it a recovery asks the store
             await asyncio.to_thread(self.folder.note_stored, line)
 
@@ -104,9 +124,9 @@ class Chain:
     async def _adopt(self, name: str, place: Place, batch: Batch, sure: int) -> tuple[Batch, SegmentEntry]:
         blob = await self._attempt(lambda: self._store.get(name))
         stored = await asyncio.to_thread(open_segment, blob, place, self._data_key)
-        if not stored.begins_with(batch, sure):
+        if not (stored.begins_with(batch, sure) and stored.starts_at(batch.start)):
             raise ObjectConflict(f"{name} holds other events than the spool")
-        stored.start.gaps = list(batch.start.gaps)
+        stored.start = batch.start  # a segment does not know what was before it: exit, gaps
         return stored, entry_of(blob, stored)
 
     def _manifest(self, recovered: bool) -> Manifest:
@@ -117,22 +137,25 @@ class Chain:
             ended_at=head.started_at + timedelta(microseconds=tally.last_us),
             ended=tally.ended or "",
             recovered=recovered,
-            epochs=(
-                Epoch(
-                    epoch=head.epoch,
-                    key_provider=head.key_provider,
-                    wrapped_key=head.wrapped_key,
-                    wrapped_input_key=head.wrapped_input_key,
-                    segments=tuple(self.entries),
-                    head=self._previous.hex(),
-                ),
-            ),
+            epochs=self._epochs(),
             bytes_out=tally.output,
             bytes_stderr=tally.stderr,
             bytes_in=tally.input,
             gaps=tuple(tally.gaps),
             exit_status=tally.exit_status,
         )
+
+    def _epochs(self) -> tuple[Epoch, ...]:
+        head = self.head
+        this = Epoch(
+            epoch=head.epoch,
+            key_provider=head.key_provider,
+            wrapped_key=head.wrapped_key,
+            wrapped_input_key=head.wrapped_input_key,
+            segments=tuple(self.entries),
+            head=self._previous.hex(),
+        )
+        return (*self.earlier.epochs, this)
 
 
 async def put_verified(store: ObjectStore, name: str, data: bytes, sha256: str) -> Receipt:

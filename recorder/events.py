@@ -94,7 +94,10 @@ def _unpack(layout: struct.Struct, payload: bytes) -> tuple[int, ...]:
 
 @dataclass(slots=True)
 class Tally:
-    """Where a recording stands after its last event: next offset of each stream, terminal size, how it ended."""
+    """Where a recording stands after its last event: next offset of each stream, terminal size, how it ended.
+
+    `input_ended` says that the user sends no more.
+    """
 
     columns: int
     rows: int
@@ -104,6 +107,7 @@ class Tally:
     last_us: int = 0
     exit_status: int | None = None
     ended: str | None = None
+    input_ended: bool = False
     gaps: list[Gap] = field(default_factory=list)
 
     def copy(self) -> Tally:
@@ -132,6 +136,8 @@ class Tally:
             self.move(stream, offset + length)
         elif kind is Kind.RESIZE:
             self.columns, self.rows = resize_of(payload)
+        elif kind is Kind.EOF:
+            self.input_ended = self.input_ended or payload == bytes((Stream.INPUT,))
         elif kind is Kind.EXIT:
             self.exit_status = exit_of(payload)[0]
         elif kind is Kind.GAP:
@@ -193,6 +199,17 @@ class Batch:
         heads = other.heads[: count * HEAD.size]
         length = sum(word & 0xFFFFFF for word, _ in HEAD.iter_unpack(heads))
         return self.heads.startswith(heads) and self.payloads.startswith(other.payloads[:length])
+
+    def starts_at(self, tally: Tally) -> bool:
+        """Whether this batch goes on where `tally` is."""
+        ours = self.start
+        return (ours.output, ours.stderr, ours.input, ours.columns, ours.rows) == (
+            tally.output,
+            tally.stderr,
+            tally.input,
+            tally.columns,
+            tally.rows,
+        )
 
     def times(self) -> tuple[int, int]:
         """When the first event was, and the last; there must be one."""

@@ -13,7 +13,7 @@ from recorder.errors import RecorderError
 
 FIRST_EPOCH: Final = 1
 GENESIS: Final = bytes(32)
-"""What the first segment of an epoch names as the hash of the segment before it."""
+"""What the first segment of a recording names as the hash of the segment before it."""
 
 MAX_SIZE: Final = 65535
 """The most columns or rows that a terminal can have."""
@@ -132,10 +132,10 @@ class SegmentEntry:
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """What one writer wrote: its wrapped data keys and its chain of segments, in order.
+    """What one writer wrote: its wrapped data keys and its stretch of the chain of segments, in order.
 
-    `wrapped_input_key` is None where the content of input was not recorded. `head` is the hash of the last
-    segment, or of nothing (64 zeros) where there is none.
+    `wrapped_input_key` is None where the content of input was not recorded. `head` is the hash of the last segment
+    of this epoch or, where it has none, of those before it; 64 zeros where there is none at all.
     """
 
     epoch: int
@@ -159,7 +159,7 @@ class Gap:
 class Manifest:
     """What closes a recording. `session.columns` and `.rows` are the terminal's size at the start.
 
-    `recovered` says that the writer died and another process finished the recording from its spool.
+    `recovered` says that the last writer died and another process finished the recording from its spool.
     """
 
     session: SessionInfo
@@ -201,12 +201,14 @@ class Quarantined:
 class Recovery:
     """What a look at the spools of dead writers came to.
 
-    `waiting` names sessions that are tried again: a key provider or an object store could not be reached.
+    `waiting` names sessions that are tried again: a key provider or an object store could not be reached. `held`
+    names those that were not ended, and can be resumed.
     """
 
     finished: tuple[Manifest, ...]
     quarantined: tuple[Quarantined, ...]
     waiting: tuple[str, ...]
+    held: tuple[str, ...] = ()
 
 
 def prefix_of(session: SessionInfo, started_at: datetime) -> str:

@@ -77,8 +77,8 @@ class Playback:
         Fetches and opens one segment at a time. Raises DamagedRecording, ObjectMissing, StoreUnavailable.
         """
         sought = start_us > 0
+        previous = GENESIS
         for readable in self._epochs:
-            previous = GENESIS
             for entry in readable.epoch.segments:
                 if entry.last_us >= start_us:
                     batch = await self._segment(readable, entry, previous)

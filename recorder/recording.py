@@ -14,7 +14,6 @@ from recorder.errors import RecordingFailed, RepeatedOffset
 from recorder.events import (
     HEAD,
     MAX_PAYLOAD,
-    Tally,
     exit_payload,
     gap_payload,
     input_payload,
@@ -29,6 +28,8 @@ from recorder.uploading import Memory, Uploader
 
 _OUTPUT: Final = int(Kind.OUTPUT)
 """A plain number: shifting a member of an enum costs as much as the rest of an event's head."""
+
+_SUSPENDED: Final = "the recording is suspended; the next start may resume it"
 
 Bytes = bytes | bytearray | memoryview
 
@@ -63,8 +64,10 @@ class Recording:
         *,
         shared: Shared,
         finish: Callable[[Recording], Coroutine[None, None, Manifest]],
+        began_us: int = 0,
     ) -> None:
-        self.session = session = chain.head.session
+        """`began_us`: how long the session has been going on, by the epochs before and by the wall clock."""
+        self.session = chain.head.session
         self.uploader = Uploader(chain, seal, shared.sync, shared.memory, failed=self.fail)
         self.abandoned = False
         self._folder = chain.folder
@@ -77,8 +80,8 @@ class Recording:
         self._durability = shared.durability
         self._ticks = shared.ticks
         self._finish = finish
-        self._began = shared.ticks()
-        self._tally = Tally(session.columns, session.rows)
+        self._began = shared.ticks() - began_us * 1000
+        self._tally = chain.tally.copy()
         self._part: Part | None = None
         self._parts = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -86,6 +89,41 @@ class Recording:
         self._failure: str | None = None
         self._has_failed = asyncio.Event()
         self._closing: asyncio.Task[Manifest] | None = None
+
+    @property
+    def recorded(self) -> int:
+        """How many bytes of output and stderr are recorded, by all epochs: the next offset of the two together."""
+        return self._tally.output + self._tally.stderr
+
+    @property
+    def recorded_output(self) -> int:
+        """The next offset of output."""
+        return self._tally.output
+
+    @property
+    def recorded_stderr(self) -> int:
+        """The next offset of stderr."""
+        return self._tally.stderr
+
+    @property
+    def recorded_input(self) -> int:
+        """The next offset of input."""
+        return self._tally.input
+
+    @property
+    def input_ended(self) -> bool:
+        """Whether it is recorded that the user sends no more."""
+        return self._tally.input_ended
+
+    @property
+    def exited(self) -> bool:
+        """Whether it is recorded how the command ended."""
+        return self._tally.exit_status is not None
+
+    @property
+    def ended(self) -> bool:
+        """Whether `close` was called."""
+        return self._closing is not None
 
     @property
     def failure(self) -> str | None:
@@ -159,8 +197,8 @@ class Recording:
         """
         if self._durability is Durability.SYNC:
             await self._sync.wait()
-        if self._failure is not None:
-            raise RecordingFailed(self._failure)
+        if self._failure is not None or self.abandoned:
+            raise RecordingFailed(self._failure or _SUSPENDED)
 
     async def close(self, reason: str) -> Manifest:
         """End the recording: seal and store what is left, sign the manifest. A second call joins the first.
@@ -169,6 +207,8 @@ class Recording:
         RecordingFailed where the store or the keys refuse for good; the spool is then in quarantine.
         """
         if self._closing is None:
+            if self.abandoned:
+                raise RecordingFailed("the recorder was stopped; its next start finishes this")
             self._end(reason)
             self._closing = asyncio.get_running_loop().create_task(self._finish(self))
         try:
@@ -180,8 +220,20 @@ class Recording:
 
     def abandon(self) -> None:
         """Stop at once, as a dying process would; the next start finishes the recording from its spool."""
-        self.abandoned = True
         self.fail("the recorder was stopped")
+        self._let_go()
+
+    def suspend(self) -> None:
+        """Let go at once and without an end, so that the next start can hold this recording and resume it.
+
+        Nothing more is taken, and that is no failure. A recording that is being closed is not suspended.
+        """
+        if self._closing is None:
+            self._refusal = _SUSPENDED
+            self._let_go()
+
+    def _let_go(self) -> None:
+        self.abandoned = True
         if self._closing is not None:
             self._closing.cancel()
         if self._timer is not None:
@@ -254,7 +306,7 @@ class Recording:
 
     def fail(self, why: str) -> None:
         """Take no more, for a reason from outside the writing calls (a failed sync, a refused upload)."""
-        if self._failure is None:
+        if self._failure is None and not self.abandoned:
             self._failure = why
             self._refusal = why
             self._has_failed.set()

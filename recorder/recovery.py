@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from recorder.chain import Chain, once
 from recorder.events import Batch, gap_payload
@@ -27,6 +28,8 @@ POWER_LOSS: Final = "the machine went down: up to 50 ms before this may be missi
 LOST_PART: Final = "a part of the spool is lost"
 TORN_PART: Final = "a part of the spool ends within a record"
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
@@ -38,7 +41,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Finisher:
-    """What finishing needs; `spool` is where the quarantine is."""
+    """What finishing needs; `spool` is where the quarantine is. Neither step raises for what a spool holds."""
 
     spool: Path
     store: ObjectStore
@@ -47,10 +50,19 @@ class Finisher:
     observer: RecordingObserver | None
 
     async def recover(self, folder: SessionFolder) -> Manifest | Quarantined | Waiting | None:
-        """Finish one recording. None: nothing was ever recorded. Never raises for what a spool holds."""
+        """Finish one recording. None: nothing was ever recorded."""
+        return await self._take(folder, self._finish)
+
+    async def settle(self, folder: SessionFolder) -> Chain | Manifest | Quarantined | Waiting | None:
+        """Seal and store what one recording has, and leave its end open; a Manifest where it had ended."""
+        return await self._take(folder, self._leave_open)
+
+    async def _take(
+        self, folder: SessionFolder, step: Callable[[SessionFolder, SpoolHead], Awaitable[T]]
+    ) -> T | Quarantined | Waiting | None:
         try:
             head = await self._head(folder)
-            return None if head is None else await self._finish(folder, head)
+            return None if head is None else await step(folder, head)
         except TRANSIENT as failure:
             return await self._wait(folder, str(failure))
         except Exception as failure:  # noqa: BLE001 - one spool, whatever is in it, blocks no other
@@ -86,6 +98,33 @@ class Finisher:
             return None
 
     async def _finish(self, folder: SessionFolder, head: SpoolHead) -> Manifest:
+        chain = await self._sealed(folder, head, _end)
+        while chain.tally.ended is None:
+            batch = Batch(chain.tally.copy())
+            _end(batch, head)
+            await chain.append(batch, sure=0)
+        return await self._close(chain)
+
+    async def _leave_open(self, folder: SessionFolder, head: SpoolHead) -> Chain | Manifest:
+        chain = await self._sealed(folder, head, _note_power_loss)
+        while await chain.find():
+            pass  # a recovery may have stored more, its end even, before it was killed
+        if chain.tally.ended is not None:
+            return await self._close(chain)
+        batch = Batch(chain.tally.copy())
+        _note_power_loss(batch, head)
+        if batch:
+            await chain.append(batch, sure=0)
+        return chain
+
+    async def _close(self, chain: Chain) -> Manifest:
+        recovered = chain.tally.ended == INTERRUPTED
+        return await chain.finish(self.signer, self.observer, recovered=recovered)
+
+    async def _sealed(
+        self, folder: SessionFolder, head: SpoolHead, add_last: Callable[[Batch, SpoolHead], None]
+    ) -> Chain:
+        """Every part that the spool has, stored; `add_last` may add to the last one, unless it has its END."""
         context = key_context(encryption_context(head.session), head.epoch, Purpose.RECORDING)
         data_key = await self.keys.unwrap(head.wrapped_key, context)
         chain = Chain(folder, head, data_key, self.store, once)
@@ -93,7 +132,6 @@ class Finisher:
         seal = journal_seal(data_key)
         parts = folder.parts()
         last = parts[-1] if parts else -1
-        recovered = False
         for number in range(len(chain.entries), last + 1):
             batch = Batch(chain.tally.copy())
             sure = 0
@@ -103,26 +141,29 @@ class Finisher:
                 batch, sure = reading.batch, len(reading.batch)
                 if reading.torn and number != last:
                     _gap(batch, reading.torn, TORN_PART)
-            else:
+            if number not in parts or (not batch and number != last):
                 _gap(batch, 0, LOST_PART)
             if number == last and batch.end().ended is None:
-                recovered = True
-                _end(batch, head)
-            await chain.append(batch, sure=sure)
-        while chain.tally.ended is None:
-            recovered = True
-            batch = Batch(chain.tally.copy())
-            _end(batch, head)
-            await chain.append(batch, sure=0)
-        return await chain.finish(self.signer, self.observer, recovered=recovered)
+                add_last(batch, head)
+            if batch:
+                await chain.append(batch, sure=sure)
+        return chain
 
 
 def _gap(batch: Batch, lost: int, reason: str) -> None:
     batch.add(Kind.GAP, batch.end().last_us, gap_payload(None, 0, lost, reason))
 
 
-def _end(batch: Batch, head: SpoolHead) -> None:
+def _note_power_loss(batch: Batch, head: SpoolHead) -> None:
+    """Say once an epoch that its machine went down, where that may have cost something."""
     now = boot_id()
-    if head.durability != Durability.SYNC and (not now or head.boot_id != now):
+    if head.durability == Durability.SYNC or (now and head.boot_id == now):
+        return
+    before = len(head.earlier.tally.gaps) if head.earlier else 0
+    if all(gap.reason != POWER_LOSS for gap in batch.end().gaps[before:]):
         _gap(batch, 0, POWER_LOSS)
+
+
+def _end(batch: Batch, head: SpoolHead) -> None:
+    _note_power_loss(batch, head)
     batch.add(Kind.END, batch.end().last_us, INTERRUPTED.encode())

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from datetime import UTC, datetime
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -24,16 +26,18 @@ from recorder.model import (
 )
 from recorder.ports import Clock, DataKey, KeyProvider, ManifestSigner, ObjectStore, RecordingObserver, Ticks
 from recorder.recording import Recording, Shared
-from recorder.recovery import Finisher, Waiting
+from recorder.recovery import INTERRUPTED, Finisher, Waiting
 from recorder.sealing import input_seal, journal_seal
 from recorder.spool import (
     SPOOL_FORMAT,
+    Earlier,
     SessionFolder,
     SpoolHead,
     WriterFolder,
     boot_id,
     claim_dead,
     claim_new,
+    newest,
 )
 from recorder.syncing import GroupSync
 from recorder.uploading import Memory, Persistent
@@ -45,8 +49,26 @@ RETRY_SECONDS: Final = 30.0
 _AT_ONCE: Final = 4
 
 
+Hold = Callable[[str], bool] | frozenset[str]
+"""Session ids whose recordings are not ended although their writer died, for they may go on."""
+
+
 def utc_now() -> datetime:
     return datetime.now(UTC)
+
+
+@dataclass(slots=True, eq=False)
+class _Held:
+    """A recording that waits for `resume` or `give_up`, and which of them is under way."""
+
+    folder: SessionFolder
+    taking: asyncio.Task[Recording] | None = None
+    ending: asyncio.Task[None] | None = None
+
+    def taken(self, taking: asyncio.Task[Recording]) -> None:
+        """What failed may be tried again; what came about is kept until somebody has it."""
+        if taking.cancelled() or taking.exception() is not None:
+            self.taking = None
 
 
 class Recorder:
@@ -87,31 +109,40 @@ class Recorder:
         self._writer: WriterFolder | None = None
         self._dead: list[WriterFolder] = []
         self._live: dict[str, Recording] = {}
+        self._hold: Callable[[str], bool] = frozenset[str]().__contains__
+        self._held: dict[str, _Held] = {}
         self._retries: asyncio.Task[None] | None = None
 
-    async def start(self) -> Recovery:
+    async def start(self, hold: Hold = frozenset()) -> Recovery:
         """Claim a folder in the spool and finish, once each, what dead writers left there.
 
+        Sessions that `hold` names are not ended: what they have is stored; they wait for `resume` or `give_up`.
         Call once, before `open`. What has to wait is tried again in the background. Raises OSError where the spool
         cannot be used at all.
         """
+        self._hold = hold.__contains__ if isinstance(hold, frozenset) else hold
         self._writer = await asyncio.to_thread(claim_new, self._spool)
         recovery = await self._recover()
         self._retries = asyncio.get_running_loop().create_task(self._retry())
         return recovery
 
     async def stop(self, timeout: float = 10.0) -> None:
-        """Close what is open, wait up to `timeout` seconds for the uploads; the rest is left to the next start."""
+        """Close what is open, wait up to `timeout` seconds for the uploads; the rest is left to the next start.
+
+        Suspended recordings and held ones stay as they are.
+        """
         if self._retries is not None:
             self._retries.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._retries
-        live = list(self._live.values())
+        await self._let_go()
+        live = [each for each in self._live.values() if not each.abandoned]
         closing = [asyncio.ensure_future(each.close("the recorder was stopped")) for each in live]
         if closing:
             await asyncio.wait(closing, timeout=timeout)
         for recording in self._live.copy().values():
-            recording.abandon()
+            if not recording.abandoned:
+                recording.abandon()
         await asyncio.gather(*closing, return_exceptions=True)
         self._sync.close()
         for folder in [*self._dead, *([self._writer] if self._writer else [])]:
@@ -123,24 +154,110 @@ class Recorder:
 
         Raises RecordingFailed with the reason (no key, no disk, the session is already being recorded).
         """
+        if session.session_id in self._held:
+            raise RecordingFailed(f"session {session.session_id} is already being recorded")
+        return await self._begin(session, self._clock(), None, None)
+
+    @property
+    def held(self) -> frozenset[str]:
+        """Sessions whose recordings can be resumed."""
+        return frozenset(name for name, each in self._held.items() if each.ending is None)
+
+    async def resume(self, session_id: str) -> Recording:
+        """A held recording goes on, in an epoch with data keys of its own: they are persisted before this returns.
+
+        Offsets, time, chain and exit go on where they were. Raises RecordingFailed: the session is not held (any
+        more), or something is away; then it is still held, and may be resumed later. So it is when the caller does
+        not wait for the end.
+        """
+        held = self._held.get(session_id)
+        if held is None or held.ending is not None:
+            raise _not_held(session_id)
+        if held.taking is None:
+            held.taking = asyncio.get_running_loop().create_task(self._take(held))
+            held.taking.add_done_callback(held.taken)
+        recording = await asyncio.shield(held.taking)
+        if held.ending is not None or self._held.get(session_id) is not held:
+            raise _not_held(session_id)
+        del self._held[session_id]
+        return recording
+
+    async def give_up(self, session_id: str) -> None:
+        """Finish a held recording as the next start would have without holding it. Nothing, where it is not held.
+
+        What is away is waited for in the background.
+        """
+        held = self._held.get(session_id)
+        if held is not None:
+            if held.ending is None:
+                held.ending = asyncio.get_running_loop().create_task(self._give_up(session_id, held))
+            await asyncio.shield(held.ending)
+
+    async def _take(self, held: _Held) -> Recording:
+        session_id = held.folder.path.name
+        match await self._finisher.settle(held.folder):
+            case Chain() as chain:
+                left = chain.left()
+                return await self._begin(chain.head.session, chain.head.started_at, left, held.folder)
+            case Waiting(reason=reason):
+                raise RecordingFailed(f"the recording of {session_id} cannot go on now: {reason}")
+            case Quarantined(reason=reason):
+                why = f"was set aside: {reason}"
+            case _:
+                why = "had ended"
+        self._held.pop(session_id, None)
+        raise RecordingFailed(f"the recording of {session_id} {why}")
+
+    async def _give_up(self, session_id: str, held: _Held) -> None:
+        try:
+            with contextlib.suppress(RecordingFailed):
+                if held.taking is not None:
+                    await (await held.taking).close(INTERRUPTED)
+                    return
+            if self._held.get(session_id) is held:
+                await self._finisher.recover(held.folder)
+        finally:
+            self._held.pop(session_id, None)
+
+    async def _let_go(self) -> None:
+        """Stop what is under way with held recordings; one that was resumed, and that nobody has, is suspended."""
+        for held in list(self._held.values()):
+            under_way = [task for task in (held.taking, held.ending) if task is not None]
+            for task in under_way:
+                task.cancel()
+            await asyncio.gather(*under_way, return_exceptions=True)
+            if held.taking is not None:
+                held.taking.result().suspend()
+        self._held = {}
+
+    async def _begin(
+        self, session: SessionInfo, started_at: datetime, left: Earlier | None, before: SessionFolder | None
+    ) -> Recording:
         if self._writer is None:
             raise RecordingFailed("the recorder is not running")
         folder = SessionFolder(self._writer.path / session.session_id)
+        epoch = FIRST_EPOCH if left is None else left.epochs[-1].epoch + 1
         try:
-            key = await self._data_key(session, Purpose.RECORDING)
-            input_key = await self._data_key(session, Purpose.INPUT) if session.record_input_content else None
+            key = await self._data_key(session, epoch, Purpose.RECORDING)
+            input_key = None
+            if session.record_input_content:
+                input_key = await self._data_key(session, epoch, Purpose.INPUT)
             head = SpoolHead(
                 format=SPOOL_FORMAT,
                 session=session,
-                started_at=self._clock(),
-                epoch=FIRST_EPOCH,
+                started_at=started_at,
+                epoch=epoch,
                 key_provider=self._keys.name,
                 wrapped_key=key.wrapped,
                 wrapped_input_key=None if input_key is None else input_key.wrapped,
                 boot_id=boot_id(),
                 durability=self._durability.value,
+                earlier=left,
             )
-            await asyncio.to_thread(folder.create, head)
+            if before is None:
+                await _finished(asyncio.to_thread(folder.create, head))
+            else:
+                await _finished(asyncio.to_thread(folder.replace, before, head))
         except FileExistsError:
             raise RecordingFailed(f"session {session.session_id} is already being recorded") from None
         except (RecorderError, OSError, UnicodeError) as failure:
@@ -156,11 +273,14 @@ class Recorder:
         attempt = Persistent(head.session.session_id, self._observer)
         chain = Chain(folder, head, key.plaintext, self._store, attempt)
         typed = None if input_key is None else input_seal(input_key.plaintext)
-        return Recording(chain, seal, typed, shared=self._shared, finish=self._finish)
+        began_us = 0
+        if head.earlier is not None:
+            passed = (self._clock() - head.started_at) // timedelta(microseconds=1)
+            began_us = max(head.earlier.tally.last_us, passed)
+        return Recording(chain, seal, typed, shared=self._shared, finish=self._finish, began_us=began_us)
 
-    async def _data_key(self, session: SessionInfo, purpose: Purpose) -> DataKey:
-        context = key_context(encryption_context(session), FIRST_EPOCH, purpose)
-        return await self._keys.generate_data_key(context)
+    async def _data_key(self, session: SessionInfo, epoch: int, purpose: Purpose) -> DataKey:
+        return await self._keys.generate_data_key(key_context(encryption_context(session), epoch, purpose))
 
     async def _finish(self, recording: Recording) -> Manifest:
         chain = recording.uploader.chain
@@ -176,14 +296,25 @@ class Recorder:
             self._live.pop(recording.session.session_id, None)
 
     async def _recover(self) -> Recovery:
-        self._dead.extend(await asyncio.to_thread(claim_dead, self._spool))
+        claimed = await asyncio.to_thread(claim_dead, self._spool)
+        self._dead.extend(claimed)
+        fresh = {writer.path for writer in claimed}
         slots = asyncio.Semaphore(_AT_ONCE)
 
         async def one(folder: SessionFolder) -> Manifest | Quarantined | Waiting | None:
+            name = folder.path.name
             async with slots:
-                return await self._finisher.recover(folder)
+                if folder.path.parent not in fresh or not self._hold(name):
+                    return await self._finisher.recover(folder)
+                outcome = await self._finisher.settle(folder)
+            if isinstance(outcome, Chain | Waiting):
+                self._held[name] = _Held(folder)
+                return None
+            return outcome
 
-        folders = [session for writer in self._dead for session in writer.sessions()]
+        found = [session for writer in self._dead for session in writer.sessions()]
+        held = {each.folder.path for each in self._held.values()}
+        folders = [each for each in await asyncio.to_thread(newest, found) if each.path not in held]
         outcomes = await asyncio.gather(*map(one, folders))
         still: list[WriterFolder] = []
         for writer in self._dead:
@@ -196,6 +327,7 @@ class Recorder:
             finished=tuple(each for each in outcomes if isinstance(each, Manifest)),
             quarantined=tuple(each for each in outcomes if isinstance(each, Quarantined)),
             waiting=tuple(each.session_id for each in outcomes if isinstance(each, Waiting)),
+            held=tuple(sorted(self.held)),
         )
 
     async def _retry(self) -> None:
@@ -203,3 +335,17 @@ class Recorder:
             await asyncio.sleep(RETRY_SECONDS)
             with contextlib.suppress(OSError):  # the spool may be away for a moment; the next round looks again
                 await self._recover()
+
+
+async def _finished(work: Coroutine[None, None, None]) -> None:
+    """As `await work`, but cancelled only when it is done: a thread cannot be stopped, only waited for."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        raise
+
+
+def _not_held(session_id: str) -> RecordingFailed:
+    return RecordingFailed(f"there is no recording of {session_id} that could go on")

@@ -13,7 +13,7 @@ import fcntl
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,16 +22,29 @@ from typing import Final
 from recorder import canonical
 from recorder.errors import DamagedRecording
 from recorder.events import Tally
-from recorder.model import Quarantined, SegmentEntry, SessionInfo
+from recorder.model import Epoch, Quarantined, SegmentEntry, SessionInfo
 from recorder.syncing import sync_folder
 
-SPOOL_FORMAT: Final = "jitgate-spool-1"
+SPOOL_FORMAT: Final = "jitgate-spool-2"
+_BEFORE_EPOCHS: Final = "jitgate-spool-1"
+"""The format before a recording could go on in a second epoch: nothing is earlier."""
 _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True, slots=True)
+class Earlier:
+    """What the epochs before this one left, all of it in the object store; `tally` is where they ended."""
+
+    epochs: tuple[Epoch, ...]
+    tally: Tally
+
+
+@dataclass(frozen=True, slots=True)
 class SpoolHead:
-    """What a session's folder is good for without its writer: wrapped keys, never a key in the clear."""
+    """What a session's folder is good for without its writer: wrapped keys, never a key in the clear.
+
+    `earlier` is None in the first epoch. With it a folder needs none of the folders before it.
+    """
 
     format: str
     session: SessionInfo
@@ -42,6 +55,7 @@ class SpoolHead:
     wrapped_input_key: bytes | None
     boot_id: str
     durability: str
+    earlier: Earlier | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +90,26 @@ class SessionFolder:
             shutil.rmtree(self.path, ignore_errors=True)
             raise
 
+    def replace(self, before: SessionFolder, head: SpoolHead) -> None:
+        """Make this folder, as `create` does, and only then remove the folder of the epoch before.
+
+        Killed in between, both are there: `newest` tells which one counts.
+        """
+        self.create(head)
+        try:
+            before.remove()
+        except OSError:
+            self.remove()
+            raise
+        with contextlib.suppress(OSError):  # where a power cut brings it back, `newest` removes it again
+            sync_folder(before.path.parent)
+
     def head(self) -> SpoolHead:
         """Raises DamagedRecording, FileNotFoundError."""
-        head = canonical.build(SpoolHead, canonical.load((self.path / "head.json").read_bytes()), "head")
+        value = canonical.load((self.path / "head.json").read_bytes())
+        if isinstance(value, dict) and value.get("format") == _BEFORE_EPOCHS:
+            value |= {"format": SPOOL_FORMAT, "earlier": None}
+        head = canonical.build(SpoolHead, value, "head")
         if head.format != SPOOL_FORMAT:
             raise DamagedRecording(f"spool format {head.format!r}; this version reads {SPOOL_FORMAT}")
         return head
@@ -155,6 +186,35 @@ class WriterFolder:
         if not self.sessions():
             shutil.rmtree(self.path, ignore_errors=True)
         os.close(self.lock)
+
+
+def newest(folders: Iterable[SessionFolder]) -> list[SessionFolder]:
+    """One folder a session, that of its highest epoch; the others are removed, for that one has all they left.
+
+    A folder whose head cannot be read replaces none and is replaced by none.
+    """
+    named: dict[str, list[SessionFolder]] = {}
+    for folder in folders:
+        named.setdefault(folder.path.name, []).append(folder)
+    return [folder for each in named.values() for folder in (each if len(each) == 1 else _newest(each))]
+
+
+def _newest(folders: list[SessionFolder]) -> list[SessionFolder]:
+    kept: list[SessionFolder] = []
+    epochs: list[tuple[int, SessionFolder]] = []
+    for folder in folders:
+        try:
+            epochs.append((folder.head().epoch, folder))
+        except (DamagedRecording, OSError):
+            kept.append(folder)
+    highest = max((epoch for epoch, _ in epochs), default=0)
+    for epoch, folder in epochs:
+        if epoch == highest:
+            kept.append(folder)
+            continue
+        with contextlib.suppress(OSError):  # it is not among those kept, and the next look finds it again
+            folder.remove()
+    return kept
 
 
 def claim_new(spool: Path) -> WriterFolder:

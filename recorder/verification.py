@@ -14,7 +14,17 @@ from dataclasses import dataclass
 from recorder.errors import DamagedManifest, DamagedRecording, KeyRefused, ObjectMissing
 from recorder.events import Tally
 from recorder.manifest import check_manifest, parse_manifest
-from recorder.model import GENESIS, Epoch, Manifest, Purpose, SegmentEntry, key_context, segment_name
+from recorder.model import (
+    FIRST_EPOCH,
+    GENESIS,
+    Epoch,
+    Manifest,
+    Purpose,
+    SegmentEntry,
+    key_context,
+    manifest_name,
+    segment_name,
+)
 from recorder.ports import KeyProvider, ObjectStore
 from recorder.segment import Place, entry_of, open_segment, parse_header
 
@@ -91,21 +101,24 @@ class _Check:
 
     async def segments(self, opening: Opening | None) -> None:
         readable = opening is not None
-        for epoch in self._manifest.epochs:
+        previous = GENESIS
+        for count, epoch in enumerate(self._manifest.epochs, FIRST_EPOCH):
+            if epoch.epoch != count:
+                self._find("manifest", f"lists epoch {epoch.epoch} where {count} belongs")
             data_key = None if opening is None else await self._unwrap(opening, epoch)
             readable = readable and data_key is not None
-            previous = GENESIS
             for number, entry in enumerate(epoch.segments):
                 name = segment_name(self._prefix, epoch.epoch, entry.sequence)
                 self._listed.add(name)
                 if entry.sequence != number:
-                    self._find("manifest", f"lists segment {entry.sequence} where {number} belongs")
+                    said = f"lists segment {entry.sequence} of epoch {epoch.epoch} where {number} belongs"
+                    self._find("manifest", said)
                 place = Place(self._manifest.session.session_id, epoch.epoch, entry.sequence, previous)
                 await self._segment(name, entry, place, data_key)
                 try:
                     previous = bytes.fromhex(entry.sha256)
                 except ValueError:
-                    self._find("manifest", f"the hash of segment {entry.sequence} is malformed")
+                    self._find("manifest", f"the hash of {epoch.epoch}-{entry.sequence} is malformed")
             if epoch.head != previous.hex():
                 self._find("manifest", f"the head of epoch {epoch.epoch} is not its last segment")
         if readable and not self._findings:
@@ -113,10 +126,15 @@ class _Check:
 
     async def strangers(self) -> None:
         """Objects that are there and that the manifest does not know."""
+        ours = {manifest_name("", epoch.epoch) for epoch in self._manifest.epochs[-1:]}
         async for found in self._store.list(self._prefix):
             name = found.name.removeprefix(self._prefix)
-            if found.name not in self._listed and not name.startswith("manifest-") and "/" not in name:
+            if found.name in self._listed or "/" in name:
+                continue
+            if not name.startswith("manifest-"):
                 self._find(found.name, "is not in the manifest")
+            elif name not in ours:
+                self._find(found.name, "is the manifest of another epoch than the last one: which is true?")
 
     async def _unwrap(self, opening: Opening, epoch: Epoch) -> bytes | None:
         wanted = key_context(opening.context, epoch.epoch, Purpose.RECORDING)
@@ -143,10 +161,12 @@ class _Check:
         try:
             batch = open_segment(blob, place, data_key)
             counted = entry_of(blob, batch)
-            start, ours = batch.start, self._tally
-            if (start.output, start.stderr, start.input) != (ours.output, ours.stderr, ours.input):
+            ours = self._tally
+            if not batch.starts_at(ours):
                 self._find(name, "does not begin at the offsets where the segment before it ended")
-            batch.start.gaps = ours.gaps
+            if counted.first_us < ours.last_us:
+                self._find(name, "begins before the segment before it ended")
+            batch.start = ours
             self._tally = batch.end()
         except DamagedRecording as damaged:
             self._find(name, str(damaged))

@@ -78,7 +78,7 @@ class Rig:
         return recorder
 
     async def manifest_file(self, manifest: Manifest) -> bytes:
-        return await self.store.get(manifest_name(manifest.prefix))
+        return await self.store.get(manifest_name(manifest.prefix, manifest.epochs[-1].epoch))
 
     @property
     def public_keys(self) -> list[bytes]:

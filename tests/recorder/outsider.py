@@ -66,14 +66,15 @@ def main() -> None:
     streams = {1: 0, 2: 0, 3: 0}
     typed = b""
     kinds: list[int] = []
-    for epoch in manifest["epochs"]:
+    previous = bytes(32)
+    for count, epoch in enumerate(manifest["epochs"], 1):
+        must(epoch["epoch"] == count, f"epoch {epoch['epoch']} stands where {count} belongs")
         context = {**known, "epoch": str(epoch["epoch"])}
         key = unwrap(epoch["wrapped_key"], key_file, {**context, "purpose": "recording"})
         typing = None
         if epoch["wrapped_input_key"]:
             input_key = unwrap(epoch["wrapped_input_key"], key_file, {**context, "purpose": "input"})
             typing = derive(input_key, b"jitgate input v1")
-        previous = bytes(32)
         for number, entry in enumerate(epoch["segments"]):
             name = f"{epoch['epoch']:04d}-{number:06d}.seg"
             blob = (manifest_path.parent / name).read_bytes()

@@ -53,7 +53,7 @@ async def recovered(root: Path, seen: bytes, keys: LocalKeyFile, signer: LocalSi
     context = encryption_context(manifest.session)
     playback = await Playback.open(manifest, store, keys, context)
     recorded = b"".join([chunk async for chunk in raw_output(playback)])
-    data = await store.get(manifest_name(manifest.prefix))
+    data = await store.get(manifest_name(manifest.prefix, manifest.epochs[-1].epoch))
     checked = await verify(data, store, [signer.public_key], opening=Opening(keys, context))
     assert checked.findings == ()
     return Outcome(seen, recorded, manifest)
