@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 from recorder.chain import Chain
 from recorder.errors import RecorderError, RecordingFailed
+from recorder.holding import Holding
 from recorder.model import (
     FIRST_EPOCH,
     Durability,
@@ -26,7 +26,7 @@ from recorder.model import (
 )
 from recorder.ports import Clock, DataKey, KeyProvider, ManifestSigner, ObjectStore, RecordingObserver, Ticks
 from recorder.recording import Recording, Shared
-from recorder.recovery import INTERRUPTED, Finisher, Waiting
+from recorder.recovery import Finisher, Waiting
 from recorder.sealing import input_seal, journal_seal
 from recorder.spool import (
     SPOOL_FORMAT,
@@ -55,20 +55,6 @@ Hold = Callable[[str], bool] | frozenset[str]
 
 def utc_now() -> datetime:
     return datetime.now(UTC)
-
-
-@dataclass(slots=True, eq=False)
-class _Held:
-    """A recording that waits for `resume` or `give_up`, and which of them is under way."""
-
-    folder: SessionFolder
-    taking: asyncio.Task[Recording] | None = None
-    ending: asyncio.Task[None] | None = None
-
-    def taken(self, taking: asyncio.Task[Recording]) -> None:
-        """What failed may be tried again; what came about is kept until somebody has it."""
-        if taking.cancelled() or taking.exception() is not None:
-            self.taking = None
 
 
 class Recorder:
@@ -110,7 +96,7 @@ class Recorder:
         self._dead: list[WriterFolder] = []
         self._live: dict[str, Recording] = {}
         self._hold: Callable[[str], bool] = frozenset[str]().__contains__
-        self._held: dict[str, _Held] = {}
+        self._holding = Holding(self._finisher, self._begin)
         self._retries: asyncio.Task[None] | None = None
 
     async def start(self, hold: Hold = frozenset()) -> Recovery:
@@ -135,7 +121,7 @@ class Recorder:
             self._retries.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._retries
-        await self._let_go()
+        await self._holding.let_go()
         live = [each for each in self._live.values() if not each.abandoned]
         closing = [asyncio.ensure_future(each.close("the recorder was stopped")) for each in live]
         if closing:
@@ -154,14 +140,14 @@ class Recorder:
 
         Raises RecordingFailed with the reason (no key, no disk, the session is already being recorded).
         """
-        if session.session_id in self._held:
+        if session.session_id in self.held:
             raise RecordingFailed(f"session {session.session_id} is already being recorded")
         return await self._begin(session, self._clock(), None, None)
 
     @property
     def held(self) -> frozenset[str]:
         """Sessions whose recordings can be resumed."""
-        return frozenset(name for name, each in self._held.items() if each.ending is None)
+        return self._holding.names
 
     async def resume(self, session_id: str) -> Recording:
         """A held recording goes on, in an epoch with data keys of its own: they are persisted before this returns.
@@ -170,65 +156,14 @@ class Recorder:
         more), or something is away; then it is still held, and may be resumed later. So it is when the caller does
         not wait for the end.
         """
-        held = self._held.get(session_id)
-        if held is None or held.ending is not None:
-            raise _not_held(session_id)
-        if held.taking is None:
-            held.taking = asyncio.get_running_loop().create_task(self._take(held))
-            held.taking.add_done_callback(held.taken)
-        recording = await asyncio.shield(held.taking)
-        if held.ending is not None or self._held.get(session_id) is not held:
-            raise _not_held(session_id)
-        del self._held[session_id]
-        return recording
+        return await self._holding.take(session_id)
 
     async def give_up(self, session_id: str) -> None:
         """Finish a held recording as the next start would have without holding it. Nothing, where it is not held.
 
         What is away is waited for in the background.
         """
-        held = self._held.get(session_id)
-        if held is not None:
-            if held.ending is None:
-                held.ending = asyncio.get_running_loop().create_task(self._give_up(session_id, held))
-            await asyncio.shield(held.ending)
-
-    async def _take(self, held: _Held) -> Recording:
-        session_id = held.folder.path.name
-        match await self._finisher.settle(held.folder):
-            case Chain() as chain:
-                left = chain.left()
-                return await self._begin(chain.head.session, chain.head.started_at, left, held.folder)
-            case Waiting(reason=reason):
-                raise RecordingFailed(f"the recording of {session_id} cannot go on now: {reason}")
-            case Quarantined(reason=reason):
-                why = f"was set aside: {reason}"
-            case _:
-                why = "had ended"
-        self._held.pop(session_id, None)
-        raise RecordingFailed(f"the recording of {session_id} {why}")
-
-    async def _give_up(self, session_id: str, held: _Held) -> None:
-        try:
-            with contextlib.suppress(RecordingFailed):
-                if held.taking is not None:
-                    await (await held.taking).close(INTERRUPTED)
-                    return
-            if self._held.get(session_id) is held:
-                await self._finisher.recover(held.folder)
-        finally:
-            self._held.pop(session_id, None)
-
-    async def _let_go(self) -> None:
-        """Stop what is under way with held recordings; one that was resumed, and that nobody has, is suspended."""
-        for held in list(self._held.values()):
-            under_way = [task for task in (held.taking, held.ending) if task is not None]
-            for task in under_way:
-                task.cancel()
-            await asyncio.gather(*under_way, return_exceptions=True)
-            if held.taking is not None:
-                held.taking.result().suspend()
-        self._held = {}
+        await self._holding.give_up(session_id)
 
     async def _begin(
         self, session: SessionInfo, started_at: datetime, left: Earlier | None, before: SessionFolder | None
@@ -308,14 +243,12 @@ class Recorder:
                     return await self._finisher.recover(folder)
                 outcome = await self._finisher.settle(folder)
             if isinstance(outcome, Chain | Waiting):
-                self._held[name] = _Held(folder)
+                self._holding.keep(folder)
                 return None
             return outcome
 
-        found = [session for writer in self._dead for session in writer.sessions()]
-        held = {each.folder.path for each in self._held.values()}
-        folders = [each for each in await asyncio.to_thread(newest, found) if each.path not in held]
-        outcomes = await asyncio.gather(*map(one, folders))
+        left = [folder for writer in self._dead for folder in writer.sessions() if not self._holding.has(folder)]
+        outcomes = await asyncio.gather(*map(one, await asyncio.to_thread(newest, left)))
         still: list[WriterFolder] = []
         for writer in self._dead:
             if writer.sessions():
@@ -345,7 +278,3 @@ async def _finished(work: Coroutine[None, None, None]) -> None:
     except asyncio.CancelledError:
         await asyncio.wait({task})
         raise
-
-
-def _not_held(session_id: str) -> RecordingFailed:
-    return RecordingFailed(f"there is no recording of {session_id} that could go on")
