@@ -1,6 +1,7 @@
 """Offsets and credit of one session: values in, values out, no IO."""
 
 from collections import deque
+from dataclasses import dataclass
 from typing import Final
 
 from gateway.sessions.frames import MAX_CREDIT, MAX_PAYLOAD, broken, encode_data
@@ -54,6 +55,11 @@ class Inward:
         self.offset += size
         self.credit -= size
 
+    def resume(self, offset: int) -> None:
+        """The client sends again what comes after `offset`: only so much was taken care of."""
+        self.credit += self.offset - offset
+        self.offset = offset
+
     @property
     def used(self) -> int:
         """Bytes taken since credit was last granted."""
@@ -89,13 +95,55 @@ class Pace:
         self._left -= 1
 
 
+@dataclass(slots=True)
+class Recorded:
+    """How far the recording has each stream.
+
+    A node that is rewound says things again: they go on to the client, but not into the recording. `repeated` are
+    the bytes of output that come next and are in it already.
+    """
+
+    main: int = 0
+    errors: int = 0
+    input: int = 0
+    input_ended: bool = False
+    exited: bool = False
+    repeated: int = 0
+
+    @property
+    def output(self) -> int:
+        """Bytes of both streams of output, which is how nodes and clients count them."""
+        return self.main + self.errors
+
+    @property
+    def next_output(self) -> int:
+        """The offset of the output that comes next."""
+        return self.main + self.errors - self.repeated
+
+    def rewound(self, offset: int) -> None:
+        """Output comes again from `offset` on."""
+        self.repeated = self.main + self.errors - offset
+
+    def new_output(self, chunk: bytes) -> bytes:
+        """What of the next chunk is not in it yet."""
+        known = min(self.repeated, len(chunk))
+        self.repeated -= known
+        return chunk[known:]
+
+    def new_input(self, offset: int, chunk: bytes) -> bytes:
+        """What of input at `offset` is not in it yet."""
+        return chunk[max(0, self.input - offset) :]
+
+
 class Outward:
     """Output: what waits for the client, in order, and how much of it the client will take."""
 
-    __slots__ = ("_budget", "_waiting", "credit", "offset", "size")
+    __slots__ = ("_budget", "_waiting", "acknowledged", "credit", "offset", "size")
 
-    def __init__(self, credit: int, budget: Budget) -> None:
-        self.offset = 0
+    def __init__(self, credit: int, budget: Budget, offset: int = 0) -> None:
+        self.offset = offset
+        self.acknowledged = offset
+        """What the client has, as its credit tells: it comes back for output that was taken."""
         self.credit = credit
         self.size = 0
         self._budget = budget
@@ -120,6 +168,7 @@ class Outward:
         if not 1 <= credit <= MAX_CREDIT or self.credit + credit > MAX_CREDIT:
             raise broken(f"a credit of {credit} bytes; 1 to {MAX_CREDIT} may be open")
         self.credit += credit
+        self.acknowledged = min(self.acknowledged + credit, self.offset)
 
     def add(self, stream: int, chunk: bytes | memoryview) -> None:
         size = len(chunk)

@@ -193,10 +193,7 @@ class Lifecycle:
     async def _finish(self, live: LiveSession) -> None:
         self._watch.leave(live.session.id)
         relay = live.relay
-        relay.client_gone(_CLIENT_GONE)
-        relay.upstream.close()
-        ending = relay.ending
-        assert ending is not None
+        ending = relay.finish(_CLIENT_GONE)
         await self._last_entries.write(live.session, ending)
         if live.recording is not None:
             self._last_entries.later(self._last_entries.close(live.recording, ending.end.value))

@@ -50,12 +50,12 @@ class Limits:
         if left <= 0:
             return Ending(end, f"This session ended: it reached {self._because(end)}.")
         if self._idle is not None and steady - active_at >= self._idle:
-            return Ending(End.IDLE, f"This session ended: nothing happened in it for {_span(self._idle)}.")
+            return Ending(End.IDLE, f"This session ended: nothing happened in it for {span(self._idle)}.")
         threshold = _threshold(left)
         warned, self._warned = self._warned, threshold
         if threshold is None or (warned is not None and warned <= threshold):
             return None
-        return f"This session ends in {_span(left)}, at {self._because(end)}."
+        return f"This session ends in {span(left)}, at {self._because(end)}."
 
     def _left(self, now: datetime, steady: float) -> tuple[float, End]:
         """Seconds until the planned end, and which it is."""
@@ -66,7 +66,7 @@ class Limits:
 
     def _because(self, end: End) -> str:
         if end is End.MAXIMUM_DURATION and self._maximum is not None:
-            return f"the maximum duration of {_span(self._maximum.total_seconds())}"
+            return f"the maximum duration of {span(self._maximum.total_seconds())}"
         return f"the end of the access window ({self._window_end:%Y-%m-%d %H:%M:%S} UTC)"
 
 
@@ -74,7 +74,7 @@ def _threshold(left: float) -> float | None:
     return next((seconds for seconds in WARNINGS if left <= seconds), None)
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
     """`90` -> "90 seconds", `300` -> "5 minutes"; what is not whole is rounded up."""
     whole = math.ceil(seconds)
     amount, unit = (whole, "second") if whole < 120 and whole != 60 else (math.ceil(whole / 60), "minute")

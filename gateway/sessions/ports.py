@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from gateway.nodes.ports import Upstream, UpstreamSink
 from recorder.model import Stream
 
 
@@ -60,3 +61,31 @@ class _Unrecorded:
 
 
 UNRECORDED: Journal = _Unrecorded()
+
+
+class _Away:
+    """Takes nothing and gives nothing."""
+
+    async def start(self, sink: UpstreamSink) -> None: ...
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+    def write(self, data: bytes) -> None: ...
+
+    async def drain(self) -> None: ...
+
+    def write_eof(self) -> None: ...
+
+    def resize(self, columns: int, rows: int) -> None: ...
+
+    def signal(self, name: str) -> None: ...
+
+    def close(self) -> None: ...
+
+    async def wait_closed(self) -> None: ...
+
+
+AWAY: Upstream = _Away()
+"""Of a session whose node has not come back yet."""

@@ -1,6 +1,7 @@
 """Moves the frames of one session between its client and its relay."""
 
 import asyncio
+import contextlib
 from typing import Final
 
 from gateway.errors import Refused
@@ -11,11 +12,24 @@ from recorder.errors import RecordingFailed
 FAREWELL_SECONDS: Final = 0.4
 """How long a client may take to read why its session was ended, before the call is cut off."""
 
+HANGUP_SECONDS: Final = 5.0
+"""How long a client may take to say that it has read how its session ended."""
+
 
 class Pump:
     """Two loops, one a direction; neither waits for the other. Used once."""
 
-    __slots__ = ("_cut_off", "_draining", "_farewell", "_relay", "_sink", "_source", "_task", "_waiter")
+    __slots__ = (
+        "_cut_off",
+        "_dismissed",
+        "_draining",
+        "_farewell",
+        "_relay",
+        "_sink",
+        "_source",
+        "_task",
+        "_waiter",
+    )
 
     def __init__(self, relay: Relay, source: FrameSource, sink: FrameSink) -> None:
         self._relay = relay
@@ -26,12 +40,15 @@ class Pump:
         self._farewell: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[object] | None = None
         self._cut_off = False
+        self._dismissed: Refused | None = None
 
     async def run(self) -> None:
         """Returns when the session is over and the client was told, or cannot be; `relay.ending` says how.
 
-        Raises Refused BROKEN_FRAMES when the client did not keep to the contract, and CancelledError when it is
-        cancelled, which means that the client went away.
+        A relay that goes on without its client is not attended, then.
+
+        Raises Refused BROKEN_FRAMES when the client did not keep to the contract, what it was dismissed with, and
+        CancelledError when it is cancelled, which means that the client went away.
         """
         relay = self._relay
         self._task = task = asyncio.current_task()
@@ -40,6 +57,8 @@ class Pump:
         try:
             self._wake()
             await self._write()
+            if relay.awaits_hangup:
+                await self._until_hung_up()
         except ConnectionError:
             relay.client_gone("The client went away.")
         except asyncio.CancelledError:
@@ -52,6 +71,13 @@ class Pump:
             for waiting in (self._draining, self._farewell):
                 if waiting is not None:
                     waiting.cancel()
+        if self._dismissed is not None:
+            raise self._dismissed
+
+    def dismiss(self, refused: Refused) -> None:
+        """Ends the call with that, soon; to the relay, the client has gone away."""
+        self._dismissed = refused
+        self._give_up()
 
     def _wake(self) -> None:
         waiter = self._waiter
@@ -61,8 +87,8 @@ class Pump:
             self._farewell = asyncio.get_running_loop().call_later(FAREWELL_SECONDS, self._give_up)
 
     def _give_up(self) -> None:
-        self._cut_off = True
-        if self._task is not None:
+        if self._task is not None and not self._cut_off:
+            self._cut_off = True
             self._task.cancel()
 
     async def _write(self) -> None:
@@ -77,6 +103,12 @@ class Pump:
                 await self._wait()
             elif await self._durable():
                 await send(frame)
+
+    async def _until_hung_up(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(HANGUP_SECONDS):
+                while self._relay.awaits_hangup:
+                    await self._wait()
 
     async def _wait(self) -> None:
         """Until something happens, or output that is being gathered is due."""
@@ -104,6 +136,8 @@ class Pump:
 
     async def _read(self) -> None:
         relay = self._relay
+        if relay.wants_drain:
+            self._draining = asyncio.create_task(self._drain())
         try:
             while (frame := await self._source.receive()) is not None:
                 payload = relay.received(frame)
@@ -111,14 +145,20 @@ class Pump:
                     relay.upstream.write(payload)
                 if self._draining is None and relay.wants_drain:
                     self._draining = asyncio.create_task(self._drain())
-            relay.input_over()
+            relay.no_more_frames()
         except Refused:
             pass  # the relay knows; the other loop says so
         except ConnectionError:
-            relay.client_gone("The client went away.")
+            self._lost("The client went away.")
         except BaseException:
-            relay.client_gone("The client's frames could not be read any more.")  # no-op once the session is over
+            self._lost("The client's frames could not be read any more.")
             raise
+
+    def _lost(self, message: str) -> None:
+        if self._task is not None:  # else the relay may be another's already
+            self._relay.client_gone(message)
+            if not self._relay.is_attended:
+                self._give_up()
 
     async def _drain(self) -> None:
         relay = self._relay

@@ -12,7 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from gateway.errors import Refused
 from gateway.nodes.ports import Exited, Signalled, Upstream, UpstreamEnd
-from gateway.sessions.flow import Budget, Inward, Outward, Pace
+from gateway.sessions.flow import Budget, Inward, Outward, Pace, Recorded
 from gateway.sessions.frames import MAX_PAYLOAD, MAX_TERMINAL_SIDE, SIGNALS, broken, encode
 from gateway.sessions.model import End, Ending, Session
 from gateway.sessions.ports import UNRECORDED, Journal
@@ -55,19 +55,19 @@ class Relay:
         "_flushed_at",
         "_input_over",
         "_inward",
-        "_output_offset",
         "_outward",
         "_pace",
         "_paused",
+        "_recorded",
         "_said_exit",
         "_size",
-        "_stderr_offset",
         "_steady",
         "_strict",
         "_unrecorded",
         "active_at",
         "budget",
         "ending",
+        "is_attended",
         "is_cut",
         "journal",
         "upstream",
@@ -84,13 +84,17 @@ class Relay:
         steady: Steady,
         strict: bool = True,
         unrecorded: Callable[[str], None] | None = None,
+        recorded: Recorded | None = None,
     ) -> None:
+        """`recorded`: what an earlier process recorded of the session; nobody is there for it yet, then."""
         self.upstream = upstream
         self.budget = budget
         self.ending: Ending | None = None
         """How the session ended; None while it goes on."""
         self.is_cut = False
         """The session was ended from outside: what the client had no room for is dropped."""
+        self.is_attended = recorded is None
+        """A client is there. Only a resumable session goes on without one."""
         self.journal = journal
         self.active_at = steady()
         """When bytes last went either way, on the steady clock."""
@@ -104,7 +108,7 @@ class Relay:
         self._pace = Pace()
         self._control: deque[bytes] = deque()
         self._broken: Refused | None = None
-        self._output_offset = self._stderr_offset = 0
+        self._recorded = recorded or Recorded()
         self._size = (0, 0)
         self._paused = self._said_exit = self._input_over = False
         self._flushed_at = float("-inf")
@@ -134,9 +138,9 @@ class Relay:
             if self.ending is not None or not payload:
                 return b""
             self.active_at = self._steady()
-            return payload if self._keep(self.journal.input, payload, data.offset) else b""
+            return payload if self._keep_input(payload, data.offset) else b""
         if which == "window":
-            self._outward.grant(frame.window.credit)
+            self._granted(frame.window.credit)
             self.wake()
         elif which == "resize":
             self._resize(frame.resize.columns, frame.resize.rows)
@@ -144,6 +148,8 @@ class Relay:
             self._signal(frame.signal.name)
         elif which == "eof":
             self.input_over()
+        elif which == "hangup":
+            self._hung_up()
         else:
             raise broken(f"a frame that only the gateway sends: {which or 'none that is known'}")
         return b""
@@ -168,13 +174,37 @@ class Relay:
         """The client sends no more input; again is harmless."""
         if not self._input_over:
             self._input_over = True
-            if self.ending is None and self._keep(self.journal.eof, Stream.INPUT):
+            if self.ending is None and (self._recorded.input_ended or self._keep(self.journal.eof, Stream.INPUT)):
+                self._recorded.input_ended = True
                 self.upstream.write_eof()
+
+    def no_more_frames(self) -> None:
+        """The client has closed its end of the call, which says as much as an eof."""
+        self.input_over()
 
     def client_gone(self, message: str) -> None:
         """Nobody is there any more to send anything to."""
         if self.ending is None:
             self._cut(Ending(End.CLIENT_GONE, message))
+
+    def _hung_up(self) -> None:
+        """The client leaves for good."""
+        if not self._said_exit:
+            self._cut(self.ending or Ending(End.CLIENT_GONE, "The client left."))
+
+    def _granted(self, credit: int) -> None:
+        self._outward.grant(credit)
+
+    def _keep_input(self, payload: bytes, offset: int) -> bool:
+        recorded = self._recorded
+        if offset < recorded.input:
+            payload, offset = recorded.new_input(offset, payload), recorded.input
+            if not payload:
+                return True
+        if not self._keep(self.journal.input, payload, offset):
+            return False
+        recorded.input = offset + len(payload)
+        return True
 
     def _resize(self, columns: int, rows: int) -> None:
         if not (1 <= columns <= MAX_TERMINAL_SIDE and 1 <= rows <= MAX_TERMINAL_SIDE):
@@ -200,15 +230,19 @@ class Relay:
         if self.ending is not None:
             return
         now = self.active_at = self._steady()
-        outward, size = self._outward, len(data)
+        recorded = self._recorded
+        new = recorded.new_output(data) if recorded.repeated else data
         if stderr:
-            if not self._keep(self.journal.stderr, data, self._stderr_offset):
+            if not self._keep(self.journal.stderr, new, recorded.errors):
                 return
-            self._stderr_offset += size
+            recorded.errors += len(new)
         else:
-            if not self._keep(self.journal.output, data, self._output_offset):
+            if not self._keep(self.journal.output, new, recorded.main):
                 return
-            self._output_offset += size
+            recorded.main += len(new)
+        if not self.is_attended:
+            return
+        outward, size = self._outward, len(data)
         outward.add(SESSION_STREAM_STDERR if stderr else SESSION_STREAM_MAIN, data)
         if not self._paused and outward.is_full:
             self._paused = True
@@ -222,10 +256,10 @@ class Relay:
             return
         match end:
             case Exited(status):
-                self._keep(self.journal.exit, status)
+                self._keep_exit(status)
                 ending = Ending(End.EXITED, status=status)
             case Signalled(signal):
-                self._keep(self.journal.exit, 128, signal)
+                self._keep_exit(128, signal)
                 ending = Ending(End.EXITED, signal=signal)
             case lost:
                 ending = Ending(End.NODE_GONE, f"The connection to the node was lost: {lost.message}")
@@ -233,13 +267,32 @@ class Relay:
             self.ending = ending
             self.wake()
 
+    def _keep_exit(self, status: int, signal: str = "") -> None:
+        if not self._recorded.exited:
+            self._recorded.exited = True
+            self._keep(self.journal.exit, status, signal)
+
     # -- from the gateway ---------------------------------------------------------------------------------------
 
     def opened(self, session: Session) -> None:
         """The first frame, whatever waits already: the node is there, and will be heard from now on."""
+        self._control.appendleft(encode(SessionFrame(opened=self._opened(session))))
+        self.wake()
+
+    def pass_time(self) -> None:
+        """Called a few times a second."""
+
+    def finish(self, message: str) -> Ending:
+        """Nothing follows: lets go of the node. How the session ended; by `message` if it went on till now."""
+        if not self.is_cut:
+            self._cut(self.ending or Ending(End.CLIENT_GONE, message))
+        assert self.ending is not None
+        return self.ending
+
+    def _opened(self, session: Session) -> SessionOpened:
         ends_at = Timestamp()
         ends_at.FromDatetime(session.ends_at)
-        opened = SessionOpened(
+        return SessionOpened(
             session_id=session.id,
             node_id=session.node_id,
             login=session.login,
@@ -247,8 +300,6 @@ class Relay:
             ends_at=ends_at,
             recorded=self.journal is not UNRECORDED,
         )
-        self._control.appendleft(encode(SessionFrame(opened=opened)))
-        self.wake()
 
     def notice(self, text: str, severity: str = "info") -> None:
         """Tells the person something; it is recorded, and no part of the node's output."""
@@ -317,9 +368,15 @@ class Relay:
         """Everything has been said."""
         return self._said_exit and not self._control
 
+    @property
+    def awaits_hangup(self) -> bool:
+        """Everything has been said, and the client will say whether it was heard."""
+        return False
+
     def _say(self, frame: SessionFrame) -> None:
-        self._control.append(encode(frame))
-        self.wake()
+        if self.is_attended:
+            self._control.append(encode(frame))
+            self.wake()
 
     def _cut(self, ending: Ending) -> None:
         self.ending = ending

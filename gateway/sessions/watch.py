@@ -118,6 +118,7 @@ class Watch:
                 relay.end(Ending(End.GATEWAY_STOPPED, message))
             elif (failure := relay.journal.failure) is not None:
                 relay.recording_failed(failure)
+            relay.pass_time()
             match live.limits.look(now, steady, relay.active_at):
                 case Ending() as ending:
                     relay.end(ending)
