@@ -12,9 +12,10 @@ from gateway.api import bounds, values
 from gateway.api.current import agent
 from gateway.errors import Kind, Refused
 from gateway.nodes.agents import errors
-from gateway.nodes.agents.attachments import Attachment, Attachments
+from gateway.nodes.agents.attachment import Attachment
+from gateway.nodes.agents.attachments import Attachments
 from gateway.nodes.agents.registration import Registrations
-from gateway.nodes.agents.upstream import AgentUpstream, printable
+from gateway.nodes.agents.serving import Serving, printable
 from gateway.nodes.errors import LoginRefused
 from gateway.version import VERSION
 from jitgate.v1 import agent_pb2, agent_pb2_grpc
@@ -47,7 +48,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         if hello.protocol != PROTOCOL:
             raise errors.too_old(hello.protocol)
         properties = {"platform": printable(hello.platform), "agent_version": printable(hello.agent_version)}
-        async with self._attachments.attached(agent(), properties) as attachment:
+        async with self._attachments.attached(agent(), properties, hello.held) as attachment:
             reading = asyncio.create_task(_listen(request_iterator, attachment))
             try:
                 welcome = agent_pb2.GatewayWelcome(gateway_version=VERSION, heartbeat_seconds=HEARTBEAT_SECONDS)
@@ -72,26 +73,25 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         attachment = self._attachments.of(agent().node_id)
         if attachment is None:
             raise errors.unknown_order()
-        upstream = attachment.claim(first.serve.session_id, first.serve.nonce)
+        serving = attachment.claim(first.serve)
         woken = asyncio.Event()
-        upstream.wake = woken.set
-        reading = asyncio.create_task(_receive(request_iterator, upstream))
-        reading.add_done_callback(lambda _: woken.set())
+        serving.wake = woken.set
+        reading = asyncio.create_task(_receive(request_iterator, serving))
         try:
-            while not upstream.hung_up() and not reading.done():
+            while not serving.is_over:
                 woken.clear()
-                while (frame := upstream.next_frame()) is not None:
+                while (frame := serving.next_frame()) is not None:
                     await context.write(frame)
-                if not upstream.hung_up() and not reading.done():
+                if not serving.is_over:
                     await woken.wait()
-            if upstream.broken is not None:
-                raise upstream.broken
+            if serving.refused is not None:
+                raise serving.refused
         except (grpc.aio.BaseError, grpc.RpcError):
             return  # the agent is gone
         finally:
             reading.cancel()
-            attachment.release(upstream)
-            upstream.gone("the connection to the node's agent was lost")
+            attachment.release(serving)
+            serving.lost("the connection to the node's agent was lost")
 
     async def RenewCertificate(
         self, request: agent_pb2.RenewCertificateRequest, context: object
@@ -147,16 +147,18 @@ async def _listen(messages: AsyncIterator[agent_pb2.AgentMessage], attachment: A
         attachment.end(ending)
 
 
-async def _receive(frames: AsyncIterator[agent_pb2.NodeFrame], upstream: AgentUpstream) -> None:
-    """Every frame of one session, until the agent breaks the contract or says no more."""
+async def _receive(frames: AsyncIterator[agent_pb2.NodeFrame], serving: Serving) -> None:
+    """Every frame of one call, until the agent breaks the contract or says no more."""
     try:
         async for frame in frames:
-            upstream.received(frame)
+            serving.received(frame)
     except Refused:
-        return  # the upstream knows
+        pass  # the session knows
     except (grpc.aio.BaseError, grpc.RpcError):
         pass  # it is gone
-    upstream.gone("the node's agent ended the session without saying how")
+    finally:
+        if not serving.has_exited:
+            serving.lost("the node's agent ended the session without saying how")
 
 
 def _refusal(refused: agent_pb2.SessionRefused) -> Refused:
@@ -166,6 +168,8 @@ def _refusal(refused: agent_pb2.SessionRefused) -> Refused:
             f"The node's agent refuses the login: {message}",
             "Make the login on the node, have another one named (session preferences), or run the agent as root.",
         )
+    if refused.reason != agent_pb2.SESSION_REFUSAL_BUSY:
+        return errors.not_kept(f"the agent does not serve the session: {message}")
     return Refused(
         Kind.RESOURCE_EXHAUSTED,
         "TOO_MANY_SESSIONS",

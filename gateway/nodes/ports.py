@@ -83,7 +83,10 @@ class ResumableSink(UpstreamSink, Protocol):
     """What a session with a grace hears besides. Both are called on the event loop, and may not block or raise."""
 
     def suspended(self, message: str) -> None:
-        """The way to the node is lost; the node keeps the session. `resumed` or `ended` follows."""
+        """The way to the node is lost; the node keeps the session. `resumed` or `ended` follows.
+
+        Not after `ended`, unless the output was asked for again.
+        """
 
     def resumed(self) -> None:
         """The session goes on where it stopped."""
@@ -154,7 +157,7 @@ class ResumableUpstream(Upstream, Protocol):
     def rewind(self, offset: int) -> None:
         """Output comes again from `offset` on; what was under way before never arrives.
 
-        Raises ValueError before `oldest` and after the newest output that is known.
+        The end comes again, too. Raises ValueError before `oldest` and after the newest output that is known.
         """
 
     def acknowledged(self, offset: int) -> None:
@@ -192,8 +195,9 @@ class ResumingConnector(Connector, Protocol):
     ) -> ResumableUpstream:
         """A session that an earlier process began and the node keeps; it is running already when this returns.
 
-        Output flows to the sink from the offset `recorded` on; `recorded_input` is the input that an earlier
-        process is known to have sent. Whether the session is this node's is for the caller to know.
+        Output flows to the sink from the offset `recorded` on, but none before who awaits this had their turn.
+        `recorded_input` is the input that an earlier process may have sent, at most; see `input_offset` for what
+        arrived. Whether the session is this node's is for the caller to know. ValueError when it is here already.
 
         Raises Refused: NODE_UNREACHABLE, or UPSTREAM_FAILED when what the node has does not fit; the session is
         over then.

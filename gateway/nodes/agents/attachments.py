@@ -2,10 +2,7 @@
 
 import asyncio
 import contextlib
-import hmac
-import secrets
-from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -13,98 +10,24 @@ import structlog
 from gateway.errors import Kind, Refused
 from gateway.identity.ports import Clock
 from gateway.nodes.agents import errors
+from gateway.nodes.agents.attachment import Attachment
 from gateway.nodes.agents.caller import AgentCaller, judged
-from gateway.nodes.agents.upstream import AgentUpstream
+from gateway.nodes.agents.kept import KeptSessions
+from gateway.nodes.ports import Holders
 from gateway.nodes.registry import NODES_TOPIC
 from gateway.store import agents, events, nodes
 from gateway.store.changes import Changes
 from gateway.store.database import Database
-from jitgate.v1.agent_pb2 import GatewayMessage, SessionOrder
 
 _log = structlog.get_logger("jitgate.agents")
 
 LOOK_SECONDS: Final = 15.0
 """How long a change of a node that nobody told this process of can go unseen."""
-MAX_PENDING: Final = 256
-"""Sessions that may wait for one agent to come for them."""
-_NONCE_BYTES: Final = 16
 _SHORTEST_STAY_SECONDS: Final = 1.0
+_CONNECTIONS_AT_ONCE: Final = 10.0
+_CONNECTIONS_PER_SECOND: Final = 0.5
 _SPACING_SECONDS: Final = 0.2
 _STOP_SECONDS: Final = 5.0
-
-
-class Attachment:
-    """One agent's connection. `refused` is set, once, when it is over or has to be."""
-
-    def __init__(self, agent: AgentCaller, now: float) -> None:
-        self.agent = agent
-        self.since = now
-        self.heard = True
-        """Something came from the agent since the last look."""
-        self.refused: Refused | None = None
-        self.wake = asyncio.Event()
-        """Set when there is something to send, or the end has come."""
-        self.left = asyncio.Event()
-        """Set when nobody holds it any more."""
-        self._outgoing: deque[GatewayMessage] = deque()
-        self._pending: dict[bytes, tuple[str, AgentUpstream, asyncio.Future[None]]] = {}
-        self._sessions: set[AgentUpstream] = set()
-
-    async def order(self, order: SessionOrder, upstream: AgentUpstream) -> None:
-        """Returns once the agent has come for the session. Raises Refused with what the agent or its end says."""
-        if self.refused is not None:
-            raise self.refused
-        if len(self._pending) >= MAX_PENDING:
-            raise Refused(
-                Kind.RESOURCE_EXHAUSTED,
-                "TOO_MANY_SESSIONS",
-                "too many sessions wait for this node's agent",
-                "Try again in a moment.",
-            )
-        nonce = secrets.token_bytes(_NONCE_BYTES)
-        order.nonce = nonce
-        came: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._pending[nonce] = (order.session_id, upstream, came)
-        try:
-            self._outgoing.append(GatewayMessage(order=order))
-            self.wake.set()
-            await came
-        finally:
-            self._pending.pop(nonce, None)
-
-    def next_message(self) -> GatewayMessage | None:
-        return self._outgoing.popleft() if self._outgoing else None
-
-    def claim(self, session_id: str, nonce: bytes) -> AgentUpstream:
-        """The ordered session, once. Raises Refused UNKNOWN_SESSION."""
-        for known, (ordered, upstream, came) in self._pending.items():
-            if hmac.compare_digest(known, nonce) and ordered == session_id and not came.done():
-                del self._pending[known]
-                self._sessions.add(upstream)
-                came.set_result(None)
-                return upstream
-        raise errors.unknown_order()
-
-    def refuse(self, nonce: bytes, refusal: Refused) -> None:
-        """The agent will not serve an ordered session. One that is not pending, or no longer, is let pass."""
-        pending = self._pending.pop(nonce, None)
-        if pending is not None and not pending[2].done():
-            pending[2].set_exception(refusal)
-
-    def release(self, upstream: AgentUpstream) -> None:
-        self._sessions.discard(upstream)
-
-    def end(self, refused: Refused) -> None:
-        """The connection ends, and every session on it. Again is harmless."""
-        if self.refused is not None:
-            return
-        self.refused = refused
-        for _, _, came in self._pending.values():
-            if not came.done():
-                came.set_exception(refused)
-        for upstream in tuple(self._sessions):
-            upstream.gone(f"the connection to the node's agent ended: {refused.message}")
-        self.wake.set()
 
 
 class Attachments:
@@ -116,11 +39,17 @@ class Attachments:
         self._changes = changes
         self._replica = replica
         self._of: dict[str, Attachment] = {}
+        self._paces: dict[str, tuple[float, float]] = {}  # by node: connections left, and when that was
+        self.kept = KeptSessions(self._of.get)
         self._detaching: set[asyncio.Task[None]] = set()
         self._is_stopping = False
 
     def of(self, node_id: str) -> Attachment | None:
         return self._of.get(node_id)
+
+    def tell(self, holders: Holders) -> None:
+        """Who hears of sessions that agents keep and nobody here knows."""
+        self.kept.holders = holders
 
     async def recover(self) -> None:
         """Nobody is connected to a process that has just started."""
@@ -128,8 +57,12 @@ class Attachments:
             await agents.detach_all(tx.connection, self._replica)
 
     @contextlib.asynccontextmanager
-    async def attached(self, agent: AgentCaller, properties: Mapping[str, str]) -> AsyncIterator[Attachment]:
+    async def attached(
+        self, agent: AgentCaller, properties: Mapping[str, str], held: Sequence[str]
+    ) -> AsyncIterator[Attachment]:
         """The agent is connected while the block runs; an earlier connection of the same node ends.
+
+        `held` are the sessions that it says it keeps.
 
         Raises Refused: GATEWAY_STOPPING, ATTACHED_TOO_SOON, and what authenticating raises.
         """
@@ -139,11 +72,13 @@ class Attachments:
         before = self._of.get(agent.node_id)
         if before is not None and loop.time() - before.since < _SHORTEST_STAY_SECONDS:
             raise errors.too_soon()
+        self._pace(agent.node_id, loop.time())
         attachment = self._of[agent.node_id] = Attachment(agent, loop.time())
         if before is not None:
             before.end(errors.replaced(agent.node_id))
         try:
             await self._write_attached(agent, properties, replaced=before is not None)
+            self.kept.named(attachment, held)
             yield attachment
         finally:
             attachment.end(Refused(Kind.UNAVAILABLE, "AGENT_GONE", "the agent is not connected any more"))
@@ -179,6 +114,19 @@ class Attachments:
                 for attachment in leaving:
                     await attachment.left.wait()
                 await asyncio.gather(*self._detaching)
+        await self.kept.stop()
+
+    def _pace(self, node_id: str, now: float) -> None:
+        """Each connection costs a transaction, and questions about what is kept.
+
+        Raises Refused ATTACHED_TOO_SOON.
+        """
+        left, at = self._paces.get(node_id, (_CONNECTIONS_AT_ONCE, now))
+        left = min(_CONNECTIONS_AT_ONCE, left + (now - at) * _CONNECTIONS_PER_SECOND)
+        self._paces[node_id] = (left, now)
+        if left < 1:
+            raise errors.too_soon()
+        self._paces[node_id] = (left - 1, now)
 
     async def _look(self) -> None:
         judging = tuple(self._of.values())

@@ -119,3 +119,19 @@ def unknown_order() -> Refused:
         "no such session was ordered from this agent, or no longer",
         "Nothing is to be done: whoever wanted it has left.",
     )
+
+
+def dropped(why: str) -> Refused:
+    """A call ends that carried a session; the agent keeps the session for its grace."""
+    return Refused(Kind.UNAVAILABLE, "CALL_DROPPED", why, "Keep the session until its grace is over.")
+
+
+def rewound() -> Refused:
+    return Refused(
+        Kind.ABORTED, "CALL_REPLACED", "the session goes on in another call", "Serve it when it is ordered."
+    )
+
+
+def not_kept(why: str) -> Refused:
+    """The agent is there, and will not go on with a session."""
+    return Refused(Kind.UNAVAILABLE, "NOT_KEPT", why, "Open a new session.")

@@ -1,90 +1,92 @@
-"""A session on a node whose agent serves it: offsets, credit and order of its frames. No IO waits in here.
-
-The frames of the agent come in by `received`, those for it go out by `next_frame`; the API moves them. An agent is
-not trusted: whatever breaks the contract ends the session, and never holds more memory than the windows allow.
-"""
+"""A session on a node whose agent serves it, through the calls that carry it. No IO waits in here."""
 
 import asyncio
-import time
 from collections import deque
-from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol, cast
 
 from gateway.errors import Refused
 from gateway.nodes.agents import errors
+from gateway.nodes.agents.backlog import Backlog
+from gateway.nodes.agents.serving import Pace, Serving
 from gateway.nodes.errors import UpstreamFailed
-from gateway.nodes.ports import Exited, Lost, OpenUpstream, Signalled, UpstreamEnd, UpstreamSink
-from jitgate.v1.agent_pb2 import NodeExit, NodeFrame, StartSession
-from jitgate.v1.session_pb2 import (
-    SESSION_STREAM_MAIN,
-    SESSION_STREAM_STDERR,
-    SessionData,
-    SessionEof,
-    SessionResize,
-    SessionSignal,
-    SessionWindow,
+from gateway.nodes.ports import (
+    Exited,
+    Lost,
+    OpenUpstream,
+    ResumableSink,
+    Signalled,
+    UpstreamEnd,
+    UpstreamSink,
 )
+from jitgate.v1.agent_pb2 import NodeFrame, ServeSession
+from jitgate.v1.session_pb2 import SessionData, SessionResize, SessionSignal
 
-WINDOW_BYTES: Final = 1 << 20
-"""What an agent may send ahead of the reader, and so what a paused session holds at most."""
-MAX_PAYLOAD: Final = 256 * 1024
-MAX_INPUT_CREDIT: Final = 16 << 20
-INPUT_HIGH: Final = 128 * 1024
-"""More input than this waits for no node: the writer is asked to wait."""
-SMALL_FRAME: Final = 4096
-SMALL_FRAMES_BURST: Final = 10_000
-SMALL_FRAMES_PER_SECOND: Final = 5_000
-"""An agent gathers output for a millisecond, so no honest one comes near."""
+MAX_KEPT_INPUT: Final = 1 << 20
+"""Input that was sent to a node with a grace and may have to be sent again."""
 _START_SECONDS: Final = 10.0
 _SIGNALS: Final = frozenset({"HUP", "INT", "QUIT", "KILL", "TERM", "USR1", "USR2", "ALRM", "PIPE"})
-_MAX_MESSAGE: Final = 300
-_LONGEST_SIGNAL: Final = 16
+
+
+class Keeper(Protocol):
+    """Who finds a call for a session that its node keeps, and has it killed there."""
+
+    def resume(self, upstream: "AgentUpstream") -> None:
+        """A call is wanted, as soon as there can be one."""
+
+    def kill(self, upstream: "AgentUpstream") -> None: ...
+
+    def forget(self, upstream: "AgentUpstream") -> None:
+        """It wants no call any more."""
 
 
 class AgentUpstream:
-    """See ports.Upstream."""
+    """See ports.ResumableUpstream. A keeper is needed where the request has a grace."""
 
-    def __init__(self, node_name: str, request: OpenUpstream) -> None:
-        self.wake: Callable[[], None] = lambda: None
-        """Called when `next_frame` may have something; whoever carries the frames sets it."""
+    def __init__(self, node_id: str, node_name: str, request: OpenUpstream, keeper: Keeper | None = None) -> None:
+        self.node_id = node_id
+        self.session_id = request.session_id
         self.is_over = False
         """Nothing more is sent or received."""
-        self.broken: Refused | None = None
-        """How the agent broke the contract."""
         self._node_name = node_name
         self._kind = request.kind
+        self._keeper = keeper if request.grace_seconds else None
+        self._grace = request.grace_seconds if keeper else 0
         self._sink: UpstreamSink | None = None
-        self._control: deque[NodeFrame] = deque()
+        self._serving: Serving | None = None
+        self._pace = Pace()
         self._started: asyncio.Future[None] | None = None
+        self._going = asyncio.Event()
+        self._settled = asyncio.Event()
         self._closed = asyncio.Event()
-        self._writable = asyncio.Event()
-        self._writable.set()
-        self._is_running = self._is_paused = False
-        # Output: what the agent may still send, what was taken since credit was granted, what waits for the sink.
-        self._output_offset = 0
-        self._output_credit = 0
-        self._output_taken = 0
+        self._is_running = self._is_paused = self._is_suspended = False
+        # Output. What the agent may have dropped, what the sink has, the newest that is known, what waits.
+        self._oldest = self._delivered = self._newest = 0
         self._held: deque[tuple[bytes, bool]] = deque()
+        self._exit: UpstreamEnd | None = None
+        """How the process ended, once that was heard for the first time."""
         self._end: UpstreamEnd | None = None
-        self._small_left = float(SMALL_FRAMES_BURST)
-        self._small_at = 0.0
-        # Input: what waits for the agent's credit.
-        self._input: deque[bytes] = deque()
-        self._input_size = 0
-        self._input_offset = 0
-        self._input_credit = 0
-        self._input_used = 0
-        self._eof_wanted = self._eof_sent = False
+        """Follows what is held."""
+        self._is_told = False
+        self._why_lost = "it was ended"
+        self._is_inherited = False
+        self._input = Backlog(keeps=bool(self._grace))
+        self._size: SessionResize | None = None
+
+    def inherit(self, recorded: int, recorded_input: int, sink: ResumableSink) -> None:
+        """It began in an earlier process. It reads nothing until `resume_reading`."""
+        self._sink = sink
+        self._is_running = self._is_paused = self._is_inherited = True
+        self._oldest = self._delivered = self._newest = recorded
+        self._input.inherit(recorded_input)
 
     # -- what sessions call (ports.Upstream) --------------------------------------------------------------------
 
     async def start(self, sink: UpstreamSink) -> None:
         self._sink = sink
         self._started = asyncio.get_running_loop().create_future()
-        if self.is_over:
+        if self.is_over or self._serving is None:
             raise self._failed("its agent went away")
-        self._output_credit = WINDOW_BYTES
-        self._say(NodeFrame(start=StartSession(credit=WINDOW_BYTES)))
+        self._serving.start()
         try:
             async with asyncio.timeout(_START_SECONDS):
                 await self._started
@@ -103,25 +105,22 @@ class AgentUpstream:
         self._deliver()
 
     def write(self, data: bytes) -> None:
-        if not data or not self._is_running or self._eof_wanted or self.is_over or self._end is not None:
-            return
-        self._input.append(data)
-        self._input_size += len(data)
-        if self._input_size > INPUT_HIGH:
-            self._writable.clear()
-        self.wake()
+        if data and self._takes_input():
+            self._input.add(data)
+            self._wake()
 
     async def drain(self) -> None:
-        await self._writable.wait()
+        await self._input.writable.wait()
 
     def write_eof(self) -> None:
         if self._is_running:
-            self._eof_wanted = True
-            self.wake()
+            self._input.ended = True
+            self._wake()
 
     def resize(self, columns: int, rows: int) -> None:
         if self._is_running:
-            self._say(NodeFrame(resize=SessionResize(columns=columns, rows=rows)))
+            self._size = SessionResize(columns=columns, rows=rows)
+            self._say(NodeFrame(resize=self._size))
 
     def signal(self, name: str) -> None:
         if self._is_running and name in _SIGNALS:
@@ -129,185 +128,272 @@ class AgentUpstream:
 
     def close(self) -> None:
         self._sink = None
-        self._finish()
+        self._finish(kill=True)
 
     async def wait_closed(self) -> None:
         await self._closed.wait()
 
-    # -- what carries the frames calls --------------------------------------------------------------------------
+    # -- and with a grace (ports.ResumableUpstream) -------------------------------------------------------------
 
-    def next_frame(self) -> NodeFrame | None:
-        """The next frame for the agent; None while there is none."""
-        if self.is_over:
-            return None
-        if self._control:
-            return self._control.popleft()
-        if self._input and self._input_credit:
-            return NodeFrame(data=self._next_input())
-        if self._eof_wanted and not self._eof_sent and not self._input:
-            self._eof_sent = True
-            return NodeFrame(eof=SessionEof())
-        return None
+    @property
+    def grace_seconds(self) -> int:
+        return self._grace
 
-    def received(self, frame: NodeFrame) -> None:
-        """A frame of the agent. Raises Refused BROKEN_FRAMES; the session is lost then."""
-        if self.is_over:
+    @property
+    def oldest(self) -> int:
+        return self._oldest
+
+    @property
+    def input_offset(self) -> int:
+        return self._input.end
+
+    def rewind(self, offset: int) -> None:
+        if not self._oldest <= offset <= self._newest:
+            raise ValueError(f"output from {self._oldest} to {self._newest} can be asked for, not {offset}")
+        if self._keeper is None or self.is_over or not self._is_running:
             return
+        self._delivered = offset
+        self._held.clear()
+        self._is_told = False
+        if isinstance(self._end, Lost):
+            asyncio.get_running_loop().call_soon(self._deliver)
+            return
+        self._end = None
+        self._leave_call(errors.rewound())
+        self._keeper.resume(self)
+
+    def acknowledged(self, offset: int) -> None:
+        if offset > self._oldest:
+            self._oldest = max(self._oldest, min(offset, self._delivered))
+            self._wake()
+
+    def release(self) -> None:
+        self._sink = None
+        # Only a call that has brought the exit ends the session well.
+        self._finish(kill=self._end is None or self._serving is None)
+
+    def leave(self) -> None:
+        self._sink = None
+        self._leave_call(errors.dropped("this gateway lets go of the session"))
+        self._finish(kill=not self._is_running)
+
+    # -- what finds calls for it calls --------------------------------------------------------------------------
+
+    @property
+    def wants_call(self) -> bool:
+        return self._is_running and not self.is_over and not self._is_lost and self._serving is None
+
+    def carried(self, serve: ServeSession) -> Serving:
+        """The agent has come for it, with a call that has the place of any before.
+
+        Raises Refused BROKEN_FRAMES, when the session is over for what `serve` says, and UNKNOWN_SESSION.
+        """
+        if self.is_over or self._is_lost:
+            raise errors.unknown_order()
+        if not self._is_running:
+            self._serving = Serving(self, self._pace)
+            return self._serving
+        self._leave_call(errors.rewound())
         try:
-            self._received(frame)
+            self._check(serve)
+            self._input.repeat(serve.input_offset)
         except Refused as refused:
-            self.broken = refused
-            self.gone(refused.message)
+            self.broken(refused)
             raise
+        if self._is_inherited:
+            self._oldest, self._is_inherited = serve.oldest_output, False
+        self._newest = serve.newest_output
+        # What waits for the sink comes again: a window is whole, or its credit could be none.
+        self._held.clear()
+        self._end = None
+        self._settled.clear()
+        self._serving = Serving(self, self._pace)
+        self._serving.resume(self._delivered, serve.oldest_output)
+        return self._serving
+
+    async def settled(self) -> None:
+        """Returns once the agent runs it in the call that `carried` was told of, or that call has ended."""
+        await self._settled.wait()
+
+    async def resumed(self) -> None:
+        """Returns once its agent runs it for the first time after `inherit`.
+
+        Raises UpstreamFailed when it never will.
+        """
+        await self._going.wait()
+        if self.is_over or self._is_lost:
+            raise UpstreamFailed(
+                f"{self._node_name} does not go on with the session: {self._why_lost}", "Open a new session."
+            )
+
+    def away(self, why: str) -> None:
+        """No call carries it, and none will for a while; one that had only begun is dropped."""
+        self._leave_call(errors.dropped(why))
+        if self._sink is not None and self._end is None and not self._is_told and not self._is_suspended:
+            self._is_suspended = True
+            self._resumable_sink.suspended(why)
 
     def gone(self, why: str) -> None:
-        """The agent carries the session no more. Again, or after its exit, is harmless."""
+        """The node has the session no more. Again, or after its exit, is harmless."""
         if self._started is not None and not self._started.done():
             self._started.set_exception(self._failed(why))
-        if self._end is None:
+        if self._end is None or self._is_told:
             self._end = Lost(why)
-        self._input.clear()
-        self._control.clear()
-        self._writable.set()
+            self._why_lost = why
+        self._leave_call(None)
+        self._input.drop()
+        self._going.set()
         self._deliver()
         if self._sink is None or not self._is_running:
-            self._finish()
+            self._finish(kill=True)
 
-    def hung_up(self) -> bool:
-        """Whether the agent has said all that it ever will, or is to say nothing more."""
-        return self.is_over or self._end is not None
+    # -- what the call that carries it calls (serving.Carried) --------------------------------------------------
+
+    @property
+    def durable(self) -> int:
+        return self._oldest
+
+    def running(self, credit: int) -> int:
+        self._going.set()
+        self._settled.set()
+        if not self._is_running:
+            self._is_running = True
+            if self._started is not None and not self._started.done():
+                self._started.set_result(None)
+        elif self._size is not None:
+            self._say(NodeFrame(resize=self._size))
+        if self._is_suspended:
+            self._is_suspended = False
+            self._resumable_sink.resumed()
+        return min(credit, MAX_KEPT_INPUT) if self._grace else credit
+
+    def not_started(self, message: str) -> None:
+        if self._is_running:
+            raise errors.broken("a session that was running does not start")
+        self.gone(message)
+
+    def output(self, data: bytes, stderr: bool, end: int) -> None:
+        if end > self._newest:
+            if self._exit is not None:
+                raise errors.broken("output after the end")
+            self._newest = end
+        self._held.append((data, stderr))
+        self._deliver()
+
+    def exited(self, end: Exited | Signalled, offset: int) -> None:
+        if offset != self._newest:
+            raise errors.broken(f"an exit at offset {offset} where there is output until {self._newest}")
+        if self._exit not in (None, end):
+            raise errors.broken("another end than before")
+        self._exit = self._end = end
+        self._input.drop()
+        if not self._grace and self._serving is not None:
+            self._serving.finish()
+        self._deliver()
+
+    def granted(self, size: int) -> None:
+        self._input.taken(size)
+
+    def next_input(self, room: int) -> SessionData | None:
+        return self._input.next(room)
+
+    def next_eof(self) -> bool:
+        return self._input.next_end()
+
+    def broken(self, refused: Refused) -> None:
+        if self._keeper is not None:
+            self._keeper.kill(self)
+        self.gone(refused.message)
+
+    def call_lost(self, serving: Serving, why: str) -> Refused | None:
+        if serving is not self._serving:
+            return None
+        if self._keeper is None or not self._is_running:
+            self.gone(why)
+            return None
+        self.away(why)
+        if self.wants_call:  # the sink may have had enough
+            self._keeper.resume(self)
+        return errors.dropped(why)
 
     # ----------------------------------------------------------------------------------------------------------
 
-    def _received(self, frame: NodeFrame) -> None:
-        which = frame.WhichOneof("frame")
-        if self._end is not None or self._started is None:
-            raise errors.broken(f"{which} where nothing is to be said")
-        if which == "data" and self._is_running:
-            self._output(frame.data)
-        elif which == "window" and self._is_running:
-            self._granted(frame.window.credit)
-        elif which == "exit" and self._is_running:
-            self._end = _end_of(frame.exit)
-            self._input.clear()
-            self._writable.set()
-            self._deliver()
-        elif which == "running" and not self._is_running:
-            credit = frame.running.credit
-            if not 1 <= credit <= MAX_INPUT_CREDIT:
-                raise errors.broken(f"a credit of {credit} bytes")
-            self._is_running = True
-            self._input_credit = credit
-            if not self._started.done():
-                self._started.set_result(None)
-        elif which == "not_started" and not self._is_running:
-            self.gone(printable(frame.not_started.message))
-        else:
-            raise errors.broken(f"a frame that is not due: {which or 'none that is known'}")
+    @property
+    def _is_lost(self) -> bool:
+        return isinstance(self._end, Lost)
 
-    def _output(self, data: SessionData) -> None:
-        size = len(data.payload)
-        if not 0 < size <= MAX_PAYLOAD:
-            raise errors.broken(f"a frame of {size} bytes of data")
-        if data.offset != self._output_offset:
-            raise errors.broken(f"data at offset {data.offset} where {self._output_offset} was due")
-        if size > self._output_credit:
-            raise errors.broken(f"{size} bytes of data with credit for {self._output_credit}")
-        if data.stream not in (SESSION_STREAM_MAIN, SESSION_STREAM_STDERR):
-            raise errors.broken("data on a stream that there is not")
-        if size < SMALL_FRAME:
-            self._pace(time.monotonic())
-        self._output_offset += size
-        self._output_credit -= size
-        self._held.append((data.payload, data.stream == SESSION_STREAM_STDERR))
-        self._deliver()
+    @property
+    def _resumable_sink(self) -> ResumableSink:
+        # Whoever asks for a grace brings one.
+        return cast(ResumableSink, self._sink)
 
-    def _pace(self, now: float) -> None:
-        self._small_left = min(
-            SMALL_FRAMES_BURST, self._small_left + (now - self._small_at) * SMALL_FRAMES_PER_SECOND
-        )
-        self._small_at = now
-        if self._small_left < 1:
-            raise errors.broken("a flood of small frames")
-        self._small_left -= 1
+    def _takes_input(self) -> bool:
+        is_there = self._is_running and not self.is_over and self._end is None and self._exit is None
+        return is_there and not self._input.ended
 
-    def _granted(self, credit: int) -> None:
-        """Only what was used comes back, so that windows cost an agent bytes that it has read."""
-        if not 1 <= credit <= self._input_used:
-            raise errors.broken(f"a credit of {credit} bytes where {self._input_used} were used")
-        self._input_used -= credit
-        self._input_credit += credit
-        self.wake()
-
-    def _next_input(self) -> SessionData:
-        room = min(self._input_credit, MAX_PAYLOAD)
-        chunk = self._input.popleft()
-        if len(chunk) > room:
-            self._input.appendleft(chunk[room:])
-            chunk = chunk[:room]
-        offset = self._input_offset
-        size = len(chunk)
-        self._input_offset += size
-        self._input_size -= size
-        self._input_credit -= size
-        self._input_used += size
-        if self._input_size <= INPUT_HIGH // 2:
-            self._writable.set()
-        return SessionData(offset=offset, payload=chunk)
+    def _check(self, serve: ServeSession) -> None:
+        """Whether what the agent has goes with what it had. Raises Refused BROKEN_FRAMES."""
+        oldest, newest = serve.oldest_output, serve.newest_output
+        if oldest > self._oldest:
+            raise errors.broken(f"output from {oldest} on is kept where {self._oldest} was the oldest")
+        if newest < self._newest:
+            raise errors.broken(f"output until {newest} is kept where {self._newest} was there already")
+        if self._exit is not None and newest > self._newest:
+            raise errors.broken("output after the end")
 
     def _deliver(self) -> None:
         """To the sink, as far as it wants; what it took, the agent may send again."""
         while self._held and not self._is_paused and self._sink is not None:
             data, stderr = self._held.popleft()
-            self._output_taken += len(data)
+            self._delivered += len(data)
+            if self._serving is not None:
+                self._serving.took(len(data))
             self._sink.output(data, stderr)
-        if self._output_taken >= WINDOW_BYTES // 2 and self._end is None:
-            granted, self._output_taken = self._output_taken, 0
-            self._output_credit += granted
-            self._say(NodeFrame(window=SessionWindow(credit=granted)))
-        if self._end is not None and not self._held and not self._is_paused and self._sink is not None:
-            sink, self._sink = self._sink, None
-            is_told = self._is_running
-            self._finish()
-            if is_told:
-                sink.ended(self._end)
-        elif self._end is not None:
-            self.wake()
+        if self._serving is not None:
+            self._serving.regrant()
+        end, sink = self._end, self._sink
+        if end is None or self._held or self._is_paused or sink is None or self._is_told:
+            return
+        self._is_told = True
+        self._is_suspended = False
+        if not self._grace or isinstance(end, Lost):
+            self._sink = None
+            self._finish(kill=True)
+        if self._is_running:
+            sink.ended(end)
+
+    def _wake(self) -> None:
+        if self._serving is not None:
+            self._serving.wake()
 
     def _say(self, frame: NodeFrame) -> None:
-        if not self.is_over and self._end is None:
-            self._control.append(frame)
-            self.wake()
+        if self._serving is not None and self._end is None:
+            self._serving.say(frame)
 
-    def _finish(self) -> None:
+    def _leave_call(self, refused: Refused | None) -> None:
+        serving, self._serving = self._serving, None
+        self._settled.set()
+        if serving is not None:
+            serving.finish(refused)
+
+    def _finish(self, *, kill: bool) -> None:
+        if self.is_over:
+            return
+        self.is_over = True
         if self._started is not None and not self._started.done():
             self._started.set_exception(self._failed("it was ended before it began"))
-        self.is_over = True
+        if self._keeper is not None:
+            if kill:
+                self._keeper.kill(self)
+            self._keeper.forget(self)
+        self._leave_call(None)
         self._held.clear()
-        self._input.clear()
-        self._control.clear()
-        self._writable.set()
+        self._input.drop()
+        self._going.set()
         self._closed.set()
-        self.wake()
 
     def _failed(self, why: str) -> UpstreamFailed:
         return UpstreamFailed(
             f"{self._node_name} did not start the {self._kind}: {why}",
             "Look into the agent's log on the node: journalctl -u jitgate-agent",
         )
-
-
-def _end_of(exit_frame: NodeExit) -> UpstreamEnd:
-    if exit_frame.WhichOneof("result") == "signal":
-        name = exit_frame.signal
-        if not (0 < len(name) <= _LONGEST_SIGNAL and name.isalnum() and name.isascii()):
-            raise errors.broken("an exit by a signal that there is not")
-        return Signalled(name)
-    if not 0 <= exit_frame.status <= 255:
-        raise errors.broken(f"an exit with status {exit_frame.status}")
-    return Exited(exit_frame.status)
-
-
-def printable(text: str) -> str:
-    """What an agent says, fit for people's terminals."""
-    return "".join(character for character in text if character.isprintable())[:_MAX_MESSAGE]

@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from gateway.errors import Refused
-from gateway.nodes.agents.upstream import WINDOW_BYTES
+from gateway.nodes.agents.serving import WINDOW_BYTES
 from gateway.nodes.errors import LoginRefused, NodeUnreachable, UpstreamFailed
 from gateway.nodes.ports import Exited, Lost, OpenUpstream, Upstream, UpstreamEnd, UpstreamKind
 from gateway.store import agents as agent_rows
