@@ -58,9 +58,11 @@ def _run(play: Play) -> int:
 def _hand_over(play: Play, seconds: float) -> None:
     stage, show = play.stage, play.show
     at = f"{stage.folder.name}/" if stage.folder.parent == Path.cwd() else f"{stage.folder}/"
-    show.chapter("Your turn", f"All of that held, in {seconds:.0f} s. Gateway and nodes go on running.")
+    show.chapter("Your turn", f"All of that held, in {seconds:.0f} s. Gateway, nodes and agent go on running.")
     show.note(f"""
   {at}alice shell web-1                        a shell on a node, recorded
+  {at}alice shell edge-1                       the same through the agent
+  {at}jitgate-agent status
   {at}alice request db-1 --reason "why"        then, as those who decide:
   {at}bob requests list --for-me
   {at}bob approve oi-…                         and carol after him
@@ -70,9 +72,9 @@ def _hand_over(play: Play, seconds: float) -> None:
   {at}admin policies explain alice db-1
   {at}admin --help
 
-  There are wrappers for admin, {", ".join(PEOPLE)} and jitgate. Passwords, for when a sign-in
-  has expired (12 hours): {at}passwords. Policies to change and put again: {at}policies/.
-  Logs: {at}gateway/gateway.log. To end all of it: make demo-stop""")
+  There are wrappers for admin, {", ".join(PEOPLE)}, jitgate and jitgate-agent. Passwords, for when
+  a sign-in has expired (12 hours): {at}passwords. Policies to change and put again: {at}policies/.
+  Logs: {at}gateway/gateway.log, {at}nodes/agent.log. To end all of it: make demo-stop""")
 
 
 if __name__ == "__main__":

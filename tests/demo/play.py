@@ -7,6 +7,10 @@ from typing import Any
 
 from tests.demo.show import Show, plain
 from tests.demo.stage import Stage
+from tests.demo.terminal import Terminal
+from tests.processes import BIN, wait_for
+
+REQUEST_ID = r"(oi-[0-9a-f]{12})"
 
 
 class Differs(Exception):
@@ -47,6 +51,22 @@ class Play:
         ended_with, printed = self.stage.run(who, *arguments, stdin=stdin)
         self.check(ended_with == 0, f"{who}: jit {' '.join(map(str, arguments))} failed:\n{plain(printed)}")
         return printed
+
+    def shell(self, who: str, node: str) -> Terminal:
+        """A shell of a window that is open, at its prompt."""
+        self.show.command(who, ("jit", "shell", node))
+        terminal = Terminal([BIN / "jit", "shell", node], self.stage.people[who].environment)
+        terminal.waits_for_prompt()
+        return terminal
+
+    def recording(self, request_id: str) -> str:
+        """The session of a request that has one, once its recording is complete."""
+        return wait_for(lambda: self._recording(request_id), 30, "the recording")
+
+    def _recording(self, request_id: str) -> str | None:
+        listed = self.json("dave", "recordings", "list", "--request", request_id)["recordings"]
+        done = [item["session_id"] for item in listed if item["status"] == "RECORDING_STATUS_COMPLETE"]
+        return done[0] if done else None
 
     def json(self, who: str, *arguments: str) -> Any:
         return self.stage.people[who].json(*arguments)

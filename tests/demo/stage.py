@@ -8,6 +8,7 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.agents import AgentProcess
 from tests.demo.running import Running
 from tests.processes import BIN, GatewayProcess, Person
 from tests.sshd import Sshd, current_login, start_sshd
@@ -22,6 +23,7 @@ class Stage:
 
     folder: Path
     gateway: GatewayProcess = field(init=False)
+    agent: AgentProcess = field(init=False)
     people: dict[str, Person] = field(init=False)
     passwords: dict[str, str] = field(init=False)
     nodes: dict[str, Sshd] = field(default_factory=dict)
@@ -30,6 +32,7 @@ class Stage:
         self.folder = self.folder.absolute()
         # In a session of its own: Ctrl-C and closed terminals are meant for who watches, not for the gateway.
         self.gateway = GatewayProcess(self.folder / "gateway", command=("setsid", BIN / "jitgate", "serve"))
+        self.agent = AgentProcess(self.folder / "nodes" / "agent", wrapper=("setsid",))
         names = (ADMINISTRATOR, *PEOPLE)
         self.people = {name: Person(name, self.folder / "people" / name) for name in names}
         # Everybody on this machine can reach the gateway, so nobody's password is known beforehand.
@@ -66,6 +69,17 @@ class Stage:
         self.nodes[name] = node
         return node
 
+    def join(self, activation_id: str, code: str) -> str:
+        """Registers the agent and starts it; what the registration printed."""
+        gateway = self.gateway
+        done = self.agent.register(gateway.sign_in_address, gateway.ca_fingerprint(), activation_id, code)
+        if done.returncode:
+            raise RuntimeError(f"the agent did not register: {done.stderr}")
+        self.agent.start()
+        assert self.agent.process is not None
+        self.running.add(self.agent.process.pid)
+        return done.stdout
+
     def run(self, who: str, *arguments: str | Path, stdin: str = "") -> tuple[int, str]:
         """Runs `jit` where a person stands beside the demo's folder; its exit code and all that it printed."""
         process = self.people[who].popen(
@@ -83,7 +97,7 @@ class Stage:
         return str(Path(self.folder.name) / path.relative_to(self.folder))
 
     def write_wrappers(self) -> None:
-        """One command a person, with the person's own sign-in, and one for the gateway's operator."""
+        """One command a person, with the person's own sign-in, and those of who runs gateway and agent."""
         for name, person in self.people.items():
             environment = {"JIT_HOME": person.environment["JIT_HOME"]}
             _write_script(self.folder / name, environment, BIN / "jit")
@@ -91,8 +105,11 @@ class Stage:
             "JITGATE_DATA_DIR": str(self.gateway.data_dir),
             "JITGATE_LISTEN": self.gateway.address,
             "JITGATE_SIGN_IN_LISTEN": self.gateway.sign_in_address,
+            "JITGATE_AGENT_LISTEN": self.gateway.agent_address,
         }
         _write_script(self.folder / "jitgate", environment, BIN / "jitgate")
+        state = {"JITGATE_AGENT_STATE": str(self.agent.folder)}
+        _write_script(self.folder / "jitgate-agent", state, BIN / "jitgate-agent")
         lines = "".join(f"{name}: {password}\n" for name, password in self.passwords.items())
         file = self.folder / "passwords"
         file.touch(0o600)

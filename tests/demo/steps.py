@@ -5,12 +5,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tests.demo.play import Play, found
-from tests.demo.terminal import Terminal
-from tests.processes import BIN, wait_for
+from tests.demo.dialling import node_that_dials
+from tests.demo.play import REQUEST_ID, Play, found
+from tests.processes import wait_for
 from tests.sshd import current_login
-
-REQUEST_ID = r"(oi-[0-9a-f]{12})"
 
 
 def first_administrator(play: Play) -> None:
@@ -130,7 +128,7 @@ def two_levels(play: Play) -> None:
     play.runs("bob", "approve", request_id, "--comment", "go ahead", shows=("Pending", "1 of 1"))
     play.runs("carol", "approve", request_id, shows=("Approved",))
     play.show.remark("Now she connects. What she types is what you would.")
-    with _shell(play, "alice", "db-1") as terminal:
+    with play.shell("alice", "db-1") as terminal:
         terminal.types('echo "I am $(whoami), on db-1"')
         terminal.sees(f"I am {current_login()}, on db-1")
         terminal.types("exit")
@@ -175,8 +173,7 @@ def recorded(play: Play) -> None:
         "Recorded, replayed, verified",
         "Every session was recorded, sealed before it was passed on. dave may look; alice may not.",
     )
-    session = wait_for(lambda: _recording_of(play, play.facts["db-1"]), 30, "the recording of alice's shell")
-    play.facts["session"] = session
+    session = play.facts["session"] = play.recording(play.facts["db-1"])
     play.runs("alice", "recordings", "list", exit_code=4)
     play.runs("dave", "recordings", "list", shows=(session,))
     play.runs("dave", "recordings", "play", session, "--speed", "100", shows=(f"I am {current_login()}, on db-1",))
@@ -212,7 +209,7 @@ def revoked(play: Play) -> None:
         "alice works on db-1. bob takes his approval back: her window closes, and so does her session.",
     )
     request_id = play.facts["db-1"]
-    with _shell(play, "alice", "db-1") as terminal:
+    with play.shell("alice", "db-1") as terminal:
         terminal.types('echo "still at $(echo work)"')
         terminal.sees("still at work")
         play.show.output(terminal.takes())
@@ -235,6 +232,7 @@ CHAPTERS: tuple[Callable[[Play], None], ...] = (
     nodes,
     policies,
     auto_approved,
+    node_that_dials,
     two_levels,
     denied_yet_approvable,
     conflict,
@@ -258,20 +256,6 @@ def _signs_in(play: Play, name: str, added: str, *, seen: bool) -> None:
 
 def _call(play: Play, seen: bool, who: str, *arguments: str | Path) -> str:
     return play.runs(who, *arguments) if seen else play.quietly(who, *arguments)
-
-
-def _shell(play: Play, who: str, node: str) -> Terminal:
-    play.show.command(who, ("jit", "shell", node))
-    terminal = Terminal([BIN / "jit", "shell", node], play.stage.people[who].environment)
-    terminal.waits_for_prompt()
-    return terminal
-
-
-def _recording_of(play: Play, request_id: str) -> str | None:
-    """The session of the request whose recording is complete."""
-    listed = play.json("dave", "recordings", "list", "--request", request_id)["recordings"]
-    done = [item["session_id"] for item in listed if item["status"] == "RECORDING_STATUS_COMPLETE"]
-    return done[0] if done else None
 
 
 def _seconds_to_end(play: Play, request_id: str) -> float | None:

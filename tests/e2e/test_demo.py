@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.sshd import current_login
+
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -40,6 +42,7 @@ def test_it_shows_the_whole_way(shown: subprocess.CompletedProcess[str]) -> None
     assert shown.returncode == 0, shown.stdout + shown.stderr
     for claim in (
         "Approved at once",
+        f"through the agent, as {current_login()}",
         "level 2 of 2: 1 of 1 approvals",
         "payment-data-by-hand: matched",
         "policy financial-data targets DataClass=financial",
@@ -52,9 +55,12 @@ def test_it_shows_the_whole_way(shown: subprocess.CompletedProcess[str]) -> None
 
 
 @pytest.mark.slow
-def test_its_gateway_goes_on_and_its_wrappers_work(shown: subprocess.CompletedProcess[str], folder: Path) -> None:
+@pytest.mark.parametrize("node", ["web-1", "edge-1"])
+def test_its_gateway_goes_on_and_its_wrappers_work(
+    shown: subprocess.CompletedProcess[str], folder: Path, node: str
+) -> None:
     answer = subprocess.run(
-        [folder / "alice", "exec", "web-1", "--", "echo still there"],
+        [folder / "alice", "exec", node, "--", "echo still there"],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
