@@ -12,16 +12,11 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from clients.agent import logins
-from clients.agent.cgroups import SessionGroups
-from clients.agent.flow import Budget
+from clients.agent.carrier import Call
 from clients.agent.log import log
-from clients.agent.process import Plan
-from clients.agent.session import Session
+from clients.agent.sessions import Sessions
 from clients.agent.state import Registration, State, Unusable
 from jitgate.v1.agent_pb2 import (
-    SESSION_REFUSAL_BUSY,
-    SESSION_REFUSAL_LOGIN,
     AgentHeartbeat,
     AgentHello,
     AgentMessage,
@@ -29,14 +24,13 @@ from jitgate.v1.agent_pb2 import (
     NodeFrame,
     RenewCertificateRequest,
     RenewCertificateResponse,
-    SessionOrder,
-    SessionRefusal,
-    SessionRefused,
 )
 
 PROTOCOL = 1
 _SERVICE = "/jitgate.v1.AgentService"
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.5, 60.0
+_LONGEST_WAIT_OF_SESSIONS = 5.0
+"""While sessions are kept, whose users wait as well."""
 _STEADY_SECONDS = 30.0
 _WELCOME_SECONDS = 20.0
 _RENEWAL_SECONDS = 600.0
@@ -57,7 +51,20 @@ class _Link:
 
     channel: grpc.aio.Channel
     call: "grpc.aio.StreamStreamCall[AgentMessage, GatewayMessage]"
-    say: "asyncio.Queue[AgentMessage]"
+    outgoing: "asyncio.Queue[AgentMessage]"
+
+    def dial(self) -> Call:
+        """See sessions.Link."""
+        serve = self.channel.stream_stream(
+            f"{_SERVICE}/Serve",
+            request_serializer=_encode,
+            response_deserializer=NodeFrame.FromString,
+        )
+        call: Call = serve()
+        return call
+
+    def say(self, message: AgentMessage) -> None:
+        self.outgoing.put_nowait(message)
 
 
 class Agent:
@@ -66,13 +73,16 @@ class Agent:
     def __init__(self, state: State, version: str, max_sessions: int) -> None:
         self._state = state
         self._version = version
-        self._max_sessions = max_sessions
-        self._budget = Budget()
-        self._groups = SessionGroups()
-        self._sessions: set[asyncio.Task[None]] = set()
+        self._sessions = Sessions(max_sessions)
 
     async def run(self) -> None:
-        """Raises Unusable."""
+        """Raises Unusable. No session outlives it."""
+        try:
+            await self._stay()
+        finally:
+            await self._sessions.close()
+
+    async def _stay(self) -> None:
         waits = 0
         while True:
             began = time.monotonic()
@@ -85,13 +95,14 @@ class Agent:
                 why = str(error) or "no answer"
             waits = 0 if time.monotonic() - began > _STEADY_SECONDS else waits + 1
             # Many agents lose one gateway at the same moment: each waits for a time of its own.
-            wait = random.uniform(0, min(_LONGEST_WAIT, _SHORTEST_WAIT * 2 ** min(waits, 10)))  # noqa: S311  # no secret
+            longest = _LONGEST_WAIT_OF_SESSIONS if self._sessions.held() else _LONGEST_WAIT
+            wait = random.uniform(0, min(longest, _SHORTEST_WAIT * 2 ** min(waits, 10)))  # noqa: S311  # no secret
             self._state.note("waiting", why)
             log("detached", reason=why, retry_in_seconds=round(wait, 1), what_to_do=self._advice())
             await asyncio.sleep(wait)
 
     async def _stay_attached(self) -> None:
-        """One connection, from dialling to its end. No session outlives it."""
+        """One connection, from dialling to its end. Only sessions that were ordered with a grace outlive it."""
         registration = self._registration()
         ca, key, chain = self._state.credentials()
         credentials = grpc.ssl_channel_credentials(ca, key, chain)
@@ -112,15 +123,15 @@ class Agent:
                     asyncio.create_task(self._keep_certified(channel)),
                 ]
                 while isinstance(message := await link.call.read(), GatewayMessage):  # what else comes is the end
-                    if message.WhichOneof("message") == "order":
-                        self._take(link, message.order)
+                    self._ordered(link, message)
                 code = await link.call.code()
                 if code is not grpc.StatusCode.OK:
                     raise TimeoutError(f"{code.name}: {await link.call.details()}")
             finally:
-                for task in (*tasks, *self._sessions):
+                for task in tasks:
                     task.cancel()
-                await asyncio.gather(*tasks, *self._sessions, return_exceptions=True)
+                await asyncio.gather(*tasks, return_exceptions=True)
+                await self._sessions.let_go()
 
     async def _greet(self, link: _Link) -> float:
         """Seconds between heartbeats."""
@@ -129,6 +140,7 @@ class Agent:
             protocol=PROTOCOL,
             agent_version=self._version,
             platform=f"{system.sysname} {system.release} {system.machine}",
+            held=self._sessions.held(),
         )
         async with asyncio.timeout(_WELCOME_SECONDS):
             await link.call.write(AgentMessage(hello=hello))
@@ -137,55 +149,21 @@ class Agent:
             raise TimeoutError(f"{(await link.call.code()).name}: {await link.call.details()}")
         return max(1.0, float(message.welcome.heartbeat_seconds))
 
+    def _ordered(self, link: _Link, message: GatewayMessage) -> None:
+        which = message.WhichOneof("message")
+        if which == "order":
+            self._sessions.begin(message.order, link)
+        elif which == "resume":
+            self._sessions.resume(message.resume, link)
+        elif which == "end":
+            self._sessions.end(message.end)
+
     async def _talk(self, link: _Link, heartbeat: float) -> None:
         while True:
             message = AgentMessage(heartbeat=AgentHeartbeat())
             with contextlib.suppress(TimeoutError):
-                message = await asyncio.wait_for(link.say.get(), heartbeat)
+                message = await asyncio.wait_for(link.outgoing.get(), heartbeat)
             await link.call.write(message)
-
-    # -- sessions -----------------------------------------------------------------------------------------------
-
-    def _take(self, link: _Link, order: SessionOrder) -> None:
-        if len(self._sessions) >= self._max_sessions:
-            message = f"it runs {self._max_sessions} sessions and takes no more"
-            self._refuse(link, order, SESSION_REFUSAL_BUSY, message)
-            return
-        try:
-            login = logins.find(order.login)
-        except logins.LoginRefused as refused:
-            self._refuse(link, order, SESSION_REFUSAL_LOGIN, str(refused))
-            return
-        has_terminal = order.HasField("terminal")
-        plan = Plan(
-            session_id=order.session_id,
-            login=login,
-            lifetime=float(order.lifetime_seconds),
-            command=order.command,
-            profile=order.shell_profile,
-            term=order.terminal.term if has_terminal else "",
-            size=(order.terminal.columns, order.terminal.rows) if has_terminal else None,
-        )
-        task = asyncio.create_task(self._serve(link, order, Session(plan, self._budget, self._groups)))
-        self._sessions.add(task)
-        task.add_done_callback(self._sessions.discard)
-
-    def _refuse(self, link: _Link, order: SessionOrder, reason: "SessionRefusal.ValueType", message: str) -> None:
-        log("session_refused", session=order.session_id, login=order.login, reason=message)
-        refused = SessionRefused(nonce=order.nonce, reason=reason, message=message)
-        link.say.put_nowait(AgentMessage(refused=refused))
-
-    async def _serve(self, link: _Link, order: SessionOrder, session: Session) -> None:
-        call = link.channel.stream_stream(
-            f"{_SERVICE}/Serve",
-            request_serializer=_encode,
-            response_deserializer=NodeFrame.FromString,
-        )()
-        log("session_began", session=order.session_id, login=order.login)
-        try:
-            await session.serve(call, order)
-        finally:
-            log("session_ended", session=order.session_id)
 
     # -- the certificate ----------------------------------------------------------------------------------------
 

@@ -115,13 +115,14 @@ class Process:
                 group = max(0, os.tcgetpgrp(self.output))
         self._tell(("signal", int(signal.Signals[f"SIG{name}"]), group))
 
-    def read(self, descriptor: int) -> bytes | None:
-        """What is there, LONGEST_READ at most; b"" when there is nothing now, None at the end."""
+    def read(self, descriptor: int, most: int = LONGEST_READ) -> bytes | None:
+        """What is there, `most` and LONGEST_READ at most; b"" when there is nothing now, None at the end."""
+        most = min(most, LONGEST_READ)
         parts: list[bytes] = []
         size = 0
-        while size < LONGEST_READ:
+        while size < most:
             try:
-                part = os.read(descriptor, LONGEST_READ - size)
+                part = os.read(descriptor, most - size)
             except BlockingIOError:
                 break
             except OSError:
