@@ -2,18 +2,14 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 import grpc
 import pytest
 
 from gateway.errors import Refused
-from gateway.nodes.agents.serving import WINDOW_BYTES
 from gateway.nodes.errors import LoginRefused, NodeUnreachable, UpstreamFailed
-from gateway.nodes.ports import Exited, Lost, OpenUpstream, Upstream, UpstreamEnd, UpstreamKind
+from gateway.nodes.ports import Exited, Lost
 from gateway.store import agents as agent_rows
 from gateway.store import node_locks
 from jitgate.v1.agent_pb2 import (
@@ -24,109 +20,13 @@ from jitgate.v1.agent_pb2 import (
     AgentMessage,
     NodeExit,
     NodeFrame,
-    ServeSession,
     SessionNotStarted,
-    SessionOrder,
     SessionRefused,
-    SessionRunning,
 )
 from jitgate.v1.session_pb2 import SessionData, SessionResize, SessionWindow
 from tests.conformance.connectors import eventually
-from tests.gateway.nodes.agents.rig import Joined, Rig
-
-REQUEST = OpenUpstream(
-    login="root",
-    kind=UpstreamKind.EXEC,
-    user_id="alice",
-    session_id="s-0123456789abcdef0123",
-    request_id="oi-0123456789ab",
-    valid_seconds=300,
-    command="true",
-)
-RUNNING = NodeFrame(running=SessionRunning(credit=1000))
-
-
-class Sink:
-    def __init__(self) -> None:
-        self.out = bytearray()
-        self.end: UpstreamEnd | None = None
-
-    def output(self, data: bytes, stderr: bool) -> None:
-        self.out += data
-
-    def ended(self, end: UpstreamEnd) -> None:
-        assert self.end is None
-        self.end = end
-
-
-@dataclass
-class Puppet:
-    """An agent whose every word a test says itself."""
-
-    joined: Joined
-    stub: Any
-    control: Any
-
-    @property
-    def rig(self) -> Rig:
-        return self.joined.rig
-
-    async def say(self, **message: Any) -> None:
-        await self.control.write(AgentMessage(**message))
-
-    async def order(self) -> SessionOrder:
-        message = await asyncio.wait_for(self.control.read(), 5)
-        assert message.WhichOneof("message") == "order"
-        order: SessionOrder = message.order
-        return order
-
-    async def serve(self, order: SessionOrder, **changes: Any) -> Any:
-        call = self.stub.Serve()
-        serve = {"session_id": order.session_id, "nonce": order.nonce, **changes}
-        await call.write(NodeFrame(serve=ServeSession(**serve)))
-        return call
-
-    async def session(self) -> tuple[Any, Upstream, Sink]:
-        """A running session: the agent's call, the gateway's end, and where its output goes."""
-        opening = asyncio.create_task(self.rig.connector.open(self.joined.node, REQUEST))
-        call = await self.serve(await self.order())
-        upstream = await asyncio.wait_for(opening, 5)
-        sink = Sink()
-        starting = asyncio.create_task(upstream.start(sink))
-        assert (await call.read()).start.credit == WINDOW_BYTES
-        await call.write(RUNNING)
-        await asyncio.wait_for(starting, 5)
-        return call, upstream, sink
-
-    async def cut(self) -> str:
-        """The status that the control channel ended with."""
-        return await ended(self.control)
-
-
-@contextlib.asynccontextmanager
-async def attached(joined: Joined, chain: bytes = b"") -> AsyncIterator[Puppet]:
-    async with joined.dialled(chain) as stub:
-        control = stub.Attach()
-        await control.write(AgentMessage(hello=AgentHello(protocol=1, agent_version="9", platform="Toy\x1b[2J 1")))
-        assert (await asyncio.wait_for(control.read(), 5)).welcome.heartbeat_seconds
-        yield Puppet(joined, stub, control)
-        control.cancel()
-
-
-@pytest.fixture
-async def puppet(rig: Rig) -> AsyncIterator[Puppet]:
-    async with attached(await rig.join(await rig.invite())) as made:
-        yield made
-
-
-async def ended(call: Any) -> str:
-    """The status that a call of the agent ended with."""
-    async with asyncio.timeout(10):
-        with contextlib.suppress(grpc.aio.AioRpcError):
-            while await call.read() is not grpc.aio.EOF:
-                pass
-        return str((await call.code()).name)
-
+from tests.gateway.nodes.agents.puppet import REQUEST, RUNNING, Puppet, Sink, attached, ended
+from tests.gateway.nodes.agents.rig import Rig
 
 BROKEN: dict[str, list[NodeFrame]] = {
     "offset ahead": [NodeFrame(data=SessionData(offset=7, payload=b"x"))],
