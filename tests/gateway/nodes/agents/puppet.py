@@ -46,6 +46,10 @@ class Sink:
         assert self.end is None
         self.end = end
 
+    def forget_end(self) -> None:
+        """It may come again."""
+        self.end = None
+
     def suspended(self, message: str) -> None:
         self.heard.append("suspended")
 
