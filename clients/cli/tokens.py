@@ -14,7 +14,20 @@ TYPE_CHECKING = False  # importing typing for it would take 2 ms
 if TYPE_CHECKING:
     from typing import Any
 
+    from clients.cli.wire.channel import Channel
+    from jitgate.v1.access_pb2 import AccessToken
+
 MARGIN_SECONDS = 5
+
+
+def fetch(channel: "Channel", request_id: str) -> "AccessToken | None":
+    """A token, while the request's window is open. Raises CallFailed."""
+    from jitgate.v1 import access_pb2 as access
+
+    wanted = access.GetAccessTokenRequest(access_request_id=request_id)
+    path = "/jitgate.v1.AccessService/GetAccessToken"
+    answer = channel.unary(path, wanted, access.GetAccessTokenResponse)
+    return answer.token if answer.HasField("token") else None
 
 
 def recall(profile: Profile, node: str) -> str:

@@ -22,7 +22,8 @@ def until_decided(channel: Channel, request: AccessRequest, hint: str) -> Access
 
     drawn = Live(request)
     drawn.hint = hint
-    with Display(drawn, console=shown, refresh_per_second=2, transient=False) as display:
+    # It vanishes in the end, because callers say then what became of the request.
+    with Display(drawn, console=shown, refresh_per_second=2, transient=True) as display:
         for latest in changes(channel, request.id):
             drawn.request = latest
             display.refresh()

@@ -2,7 +2,7 @@
 
 import secrets
 
-from clients.cli import view
+from clients.cli import tokens, view
 from clients.cli.connect import has_person
 from clients.cli.errors import NOT_YET, REFUSED, Failure
 from clients.cli.options import Plan
@@ -18,14 +18,16 @@ def open_window(plan: Plan, channel: Channel) -> AccessToken:
     """A token for the plan's node. Asks, requests and waits as far as it takes; raises Failure or CallFailed."""
     found = _mine(plan, channel)
     for request in found:
-        if request.status == access.ACCESS_REQUEST_STATUS_APPROVED and (token := take_token(channel, request.id)):
+        if request.status == access.ACCESS_REQUEST_STATUS_APPROVED and (
+            token := tokens.fetch(channel, request.id)
+        ):
             return token
     pending = next((r for r in found if r.status == access.ACCESS_REQUEST_STATUS_PENDING), None)
     waits = bool(plan.reason) or (plan.command is None and has_person())
     if not waits:
         _refuse_to_wait(plan, pending)
     request = _decided(plan, channel, pending or start(channel, plan, plan.reason or ask_reason(plan.node)))
-    token = take_token(channel, request.id)
+    token = tokens.fetch(channel, request.id)
     if token is None:
         raise Failure(f"{outcome(request)}, but its window has ended already", "Request access anew.")
     view.note(outcome(request))
@@ -53,14 +55,6 @@ def failed(request: AccessRequest) -> Failure:
     if request.conflict:
         advice = "Ask a policy administrator to let only one of these policies match the node."
     return Failure("\n".join(lines), advice)
-
-
-def take_token(channel: Channel, request_id: str) -> AccessToken | None:
-    """A token, while the request's window is open."""
-    wanted = access.GetAccessTokenRequest(access_request_id=request_id)
-    path = "/jitgate.v1.AccessService/GetAccessToken"
-    answer = channel.unary(path, wanted, access.GetAccessTokenResponse)
-    return answer.token if answer.HasField("token") else None
 
 
 def ask_reason(name: str) -> str:

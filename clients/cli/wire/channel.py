@@ -22,6 +22,9 @@ CALL_SECONDS = 60.0
 ONE_KEY = 256  # bytes: a turn that began with fewer is an echo rather than a stream
 READ_AT_ONCE = 1 << 20  # bytes that one turn takes from the socket before it looks at anything else
 DEAD_AFTER_SECONDS = 30  # without a sign of life the connection is over
+# For connections that are watched more closely. Servers take pings that come more often than every 10 s for abuse.
+QUIET_SECONDS = 12.0
+ANSWER_SECONDS = 5.0
 
 
 class ConnectionFailed(CallFailed):
@@ -29,6 +32,10 @@ class ConnectionFailed(CallFailed):
 
     def __init__(self, message: str) -> None:
         super().__init__("UNAVAILABLE", message, unsent=True)
+
+    @property
+    def may_pass(self) -> bool:
+        return not isinstance(self.__cause__, ssl.SSLCertVerificationError)
 
 
 class Channel:
@@ -42,6 +49,9 @@ class Channel:
         self.address = address
         self._context = context
         self._buffer = bytearray(READ_AT_ONCE)
+        self._is_watched = False
+        self._heard = 0.0  # when something last came (monotonic)
+        self._asked = 0.0  # when we asked for a sign of life that has not come yet; 0: we did not
         self._begin()
 
     def call(self, path: str, timeout: float | None = CALL_SECONDS) -> "Call":
@@ -126,6 +136,8 @@ class Channel:
             except OSError as error:
                 closed = tls_problem(error)
                 refused = isinstance(error, ssl.SSLError) and "certificate" in closed
+            if size:
+                self._heard, self._asked = time.monotonic(), 0.0
             try:
                 self._http.received(view[:size])
             except ProtocolError as error:
@@ -134,17 +146,48 @@ class Channel:
             self._http.closed("UNAUTHENTICATED" if refused else "UNAVAILABLE", closed)
         self.flush()
 
+    def watch(self) -> None:
+        """From now on a gateway that vanishes without a word is noticed within QUIET_SECONDS + ANSWER_SECONDS."""
+        self._is_watched, self._heard = True, time.monotonic()
+
+    def beat(self) -> float | None:
+        """Asks a silent gateway for a sign of life, or gives it up; call it again within that many seconds.
+
+        None: there is nothing to watch. To be called after what has arrived was read.
+        """
+        if not self._is_watched:
+            return None
+        now = time.monotonic()
+        if not self._asked:
+            if (left := self._heard + QUIET_SECONDS - now) > 0:
+                return left
+            self._asked = now
+            self._http.ping()
+            self.flush()
+        elif now >= self._asked + ANSWER_SECONDS:
+            self._is_watched = False
+            self._http.closed("UNAVAILABLE", "the gateway does not answer any more")
+            return None
+        return self._asked + ANSWER_SECONDS - now
+
     def has_buffered(self) -> bool:
         """Whether TLS holds bytes that no poll of the socket would show."""
         return self._socket.pending() > 0
 
     def wait(self, deadline: float | None) -> bool:
-        """Waits for something to arrive, writing what it can; False when the deadline (monotonic) has passed."""
+        """Waits for something to arrive, writing what it can; False when the deadline (monotonic) has passed.
+
+        True also when the gateway was found to be gone: calls have ended then.
+        """
         while True:
             self.flush()
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 return False
+            if self._is_watched:
+                if (beat := self.beat()) is None:
+                    return True
+                left = beat if left is None else min(left, beat)
             writable = [self._socket] if self.wants_to_write else []
             readable, _, _ = (
                 ([self._socket], [], []) if self.has_buffered() else _select(self._socket, writable, left)
@@ -200,7 +243,7 @@ class Call:
         self.channel = channel
         self._http = http
         self._stream = stream
-        self._deadline = deadline
+        self.deadline = deadline  # monotonic, for those who wait; None: they wait as long as it takes
 
     @property
     def unsent(self) -> int:
@@ -229,6 +272,15 @@ class Call:
         """Whether nothing more will come."""
         return self._stream.ended and not self._stream.messages
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the server may still take what is sent."""
+        return not self._stream.ended
+
+    def discard(self) -> None:
+        """Forgets what has arrived."""
+        self._stream.messages.clear()
+
     def receive(self) -> bytes | None:
         """Waits for the next message; None after the last one. Raises CallFailed."""
         self.peek()
@@ -237,7 +289,7 @@ class Call:
     def peek(self) -> None:
         """Waits until there is a message to take, or the end. Raises CallFailed."""
         while not self._stream.messages and not self._stream.ended:
-            if not self.channel.wait(self._deadline):
+            if not self.channel.wait(self.deadline):
                 self.cancel()
                 raise CallFailed("DEADLINE_EXCEEDED", "the gateway did not answer in time")
         if not self._stream.messages and self._stream.failure is not None:

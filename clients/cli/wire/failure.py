@@ -15,6 +15,15 @@ class CallFailed(Exception):
         self.details = details
         self.unsent = unsent
 
+    @property
+    def may_pass(self) -> bool:
+        """Whether nobody refused: the way was interrupted, and another try may go better."""
+        return self.code in _INTERRUPTIONS
+
+
+# A gateway that is killed, or a proxy before it, breaks its calls off: to HTTP/2 that is CANCELLED.
+_INTERRUPTIONS = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED")
+
 
 CODES = (
     "OK",

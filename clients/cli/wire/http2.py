@@ -137,6 +137,10 @@ class Http2:
             stream.end(CallFailed("CANCELLED", "the call was given up"))
         self.streams.pop(stream.number, None)
 
+    def ping(self) -> None:
+        """Asks the server for a sign of life."""
+        self._frame(PING, 0, 0, bytes(8))
+
     def _push(self, stream: Stream) -> None:
         unsent = stream.unsent
         while unsent:
