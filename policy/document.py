@@ -13,7 +13,8 @@
     windowStarts: approval    # or `firstSession`
     samePersonOncePerRequest: true
 
-`name`, `accessHours`, `targets` and `levels` have to be there.
+`name`, `accessHours`, `targets` and `levels` have to be there. What has the form of AWS's documents
+instead is read as such (policy/ssm).
 """
 
 import json
@@ -36,6 +37,8 @@ from policy.model import (
     Targets,
     WindowStart,
 )
+from policy.ssm.manual import read_manual
+from policy.ssm.shape import is_document
 from policy.yaml_tree import NotAccepted, Path, Tree, compose
 
 _WINDOW_STARTS = {"approval": WindowStart.APPROVAL, "firstSession": WindowStart.FIRST_SESSION}
@@ -51,17 +54,29 @@ _SOME_NAME = "unnamed"
 _SOME_LEVELS = (Level((Approver(ApproverType.GROUP, "some-group"),)),)
 
 
-def parse_manual(text: str, *, account: str, region: str, version: int) -> ManualPolicy | list[Finding]:
-    """A policy from YAML or JSON text, or everything that is wrong with it. Takes any text."""
+def parse_manual(
+    text: str, *, account: str, region: str, version: int, name: str = ""
+) -> ManualPolicy | list[Finding]:
+    """A policy from YAML or JSON text, or everything that is wrong with it. Takes any text.
+
+    `name`: how the policy is called if its text doesn't say so; if it does, it has to be the same.
+    """
     try:
         root = compose(text)
     except NotAccepted as refusal:
         return [Places(text).finding(refusal.at, refusal.at, str(refusal), "")]
     tree = Tree(text)
-    policy = _policy(tree, root, account, region, version)
-    for problem in problems(policy):
-        tree.note_at(problem.path, problem.message, problem.write_instead)
-    return sorted(tree.findings, key=lambda finding: finding.start) or policy
+    policy: ManualPolicy | None
+    if is_document(root):
+        policy = read_manual(tree, root, account=account, region=region, version=version, name=name)
+    else:
+        policy = _policy(tree, root, account, region, version)
+        for problem in problems(policy):
+            tree.note_at(problem.path, problem.message, problem.write_instead)
+        if name and policy.name not in (name, _SOME_NAME):
+            tree.note_at(("name",), f"it is to be put as {name}, and is called {policy.name} here", name)
+    found = sorted(tree.findings, key=lambda finding: finding.start)
+    return policy if policy and not found else found
 
 
 def _policy(tree: Tree, root: yaml.Node, account: str, region: str, version: int) -> ManualPolicy:

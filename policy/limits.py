@@ -16,9 +16,11 @@ TIMEOUT_HOURS = range(1, 721)
 """The guide sets no limit. Nobody remembers after a month what a request was for."""
 TAGS = range(1, 51)
 VALUES = range(51)
+OR_ALLOW_IT = ", or say samePersonOncePerRequest: false"
+"""What can't be said in every form of a policy."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_DESCRIPTION_LENGTH = 1024
+DESCRIPTION_LENGTH = 1024
 _KEY_LENGTH = 128
 _VALUE_LENGTH = 256
 _ID = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}")
@@ -57,9 +59,9 @@ def _head(policy: ManualPolicy) -> Iterator[Problem]:
         kept = re.sub(r"[^A-Za-z0-9._-]+", "-", policy.name).strip("-._")[:128]
         message = "a name is 1 to 128 letters, digits, dots, dashes and underscores, a letter or digit first"
         yield Problem(("name",), message, kept or None)
-    if len(policy.description) > _DESCRIPTION_LENGTH:
-        message = f"a description has at most {_DESCRIPTION_LENGTH} characters"
-        yield Problem(("description",), message, policy.description[:_DESCRIPTION_LENGTH])
+    if len(policy.description) > DESCRIPTION_LENGTH:
+        message = f"a description has at most {DESCRIPTION_LENGTH} characters"
+        yield Problem(("description",), message, policy.description[:DESCRIPTION_LENGTH])
     yield from _within(("accessHours",), "access, in hours,", policy.access_hours, ACCESS_HOURS)
     hours = policy.pending_timeout // timedelta(hours=1)
     yield from _within(("pendingTimeoutHours",), "the time for a decision, in hours,", hours, TIMEOUT_HOURS)
@@ -156,7 +158,7 @@ def _across(policy: ManualPolicy) -> Iterator[Problem]:
         if persons is not None and not all(match(place, persons, set()) for _ in range(level.approvals_needed)):
             message = (
                 "the persons listed here are needed at other levels too, and nobody approves twice in a request:"
-                " list more of them, or say samePersonOncePerRequest: false"
+                f" list more of them{OR_ALLOW_IT}"
             )
             yield Problem(("levels", place, "approvers"), message)
             return

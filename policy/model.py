@@ -65,13 +65,17 @@ class Resource:
 
 @dataclass(frozen=True, slots=True)
 class CedarDocument:
-    """One stored version of a deny-access or auto-approval policy, as its author wrote it."""
+    """One stored version of a deny-access or auto-approval policy: its Cedar, as its author wrote it.
+
+    `description`: Cedar has no place for it; the form that AWS's documents have does.
+    """
 
     kind: PolicyKind
     account: str
     region: str
     version: int
     text: str
+    description: str = ""
 
 
 class ApproverType(StrEnum):

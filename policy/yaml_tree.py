@@ -10,6 +10,8 @@ from policy.findings import Finding, Places
 
 MAX_BYTES = 64 * 1024
 MAX_DEPTH = 10
+MAX_NODES = 10_000
+"""The largest policy that is accepted has about a third of them."""
 
 Path = tuple[str | int, ...]
 """The way from the root to a part: ("levels", 0, "approvals")."""
@@ -30,6 +32,7 @@ class _Loader(yaml.SafeLoader):
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self._depth = 0
+        self._nodes = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event = self.peek_event()  # type: ignore[no-untyped-call] # the stubs leave it untyped
@@ -41,20 +44,26 @@ class _Loader(yaml.SafeLoader):
         self._depth += 1
         if self._depth > MAX_DEPTH:
             raise NotAccepted(at, f"nested more than {MAX_DEPTH} deep")
+        self._nodes += 1
+        if self._nodes > MAX_NODES:
+            raise NotAccepted(at, f"a policy has at most {MAX_NODES} keys and values")
         node = super().compose_node(parent, index)
         self._depth -= 1
         return node
 
 
-def compose(text: str) -> yaml.Node:
+def readable(text: str) -> str:
+    """JSON may be indented with tabs, YAML may not; offsets stay what they are."""
+    return text.replace("\t", " ") if text.lstrip("\ufeff \t\r\n").startswith("{") else text
+
+
+def compose(text: str, max_bytes: int = MAX_BYTES) -> yaml.Node:
     """The root node. Raises NotAccepted."""
     size = len(text.encode("utf-8", "surrogatepass"))
-    if size > MAX_BYTES:
-        raise NotAccepted(0, f"a manual policy has at most {MAX_BYTES} bytes, this has {size}")
-    if text.lstrip().startswith("{"):
-        text = text.replace("\t", " ")  # JSON may be indented with tabs, YAML may not; offsets stay what they are
+    if size > max_bytes:
+        raise NotAccepted(0, f"a policy of this form has at most {max_bytes} bytes, this has {size}")
     try:
-        loader = _Loader(text)
+        loader = _Loader(readable(text))
         node: yaml.Node | None = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -88,16 +97,27 @@ class Tree:
         """A finding about the value at a path; where nothing is written, about what it would be in."""
         node = self._nodes.get(path)
         if node is not None:
-            self.note(node, message, None if write_instead is None else self._written(write_instead))
+            self.note(node, message, None if write_instead is None else self.written(write_instead))
             return
         while path and path not in self._nodes:
             path = path[:-1]
         self.note(self._nodes[path], message, None)
 
+    def place(self, path: Path, node: yaml.Node | None) -> None:
+        """Says where a part stands that the text has under another name."""
+        if node is not None:
+            self._nodes[path] = node
+
     def mapping(
-        self, node: yaml.Node, path: Path, known: Sequence[str], required: Mapping[str, str] | None = None
+        self,
+        node: yaml.Node,
+        path: Path,
+        known: Sequence[str],
+        required: Mapping[str, str] | None = None,
+        without: Mapping[str, str] | None = None,
     ) -> dict[str, yaml.Node]:
-        """The known keys with their values. `required`: what has to be there, with an example of it."""
+        """The known keys with their values. `required`: what has to be there, with an example of it. `without`:
+        what means something elsewhere and has no counterpart here, with what to do about it."""
         self._nodes[path] = node
         if not isinstance(node, yaml.MappingNode):
             self.note(node, f"expected keys and values: {', '.join(known)}", None)
@@ -105,10 +125,12 @@ class Tree:
         found: dict[str, yaml.Node] = {}
         for key, value in node.value:
             name = key.value if isinstance(key, yaml.ScalarNode) else ""
-            if name not in known:
+            if name in (without or {}):
+                self.note(key, f"`{name}` has no counterpart, leave it out: {(without or {})[name]}", None)
+            elif name not in known:
                 close = get_close_matches(name, known, 1)
                 listed = f"did you mean `{close[0]}`?" if close else f"known here are {', '.join(known)}"
-                self.note(key, f"unknown key `{name}`: {listed}", self._written(close[0]) if close else None)
+                self.note(key, f"unknown key `{name}`: {listed}", self.written(close[0]) if close else None)
             elif name in found:
                 self.note(key, f"`{name}` is there twice: leave one out", None)
             else:
@@ -185,7 +207,7 @@ class Tree:
         digits = text.removeprefix("-")
         return digits.isascii() and digits.isdigit() and len(digits) <= 9 and (digits == "0" or digits[0] != "0")
 
-    def _written(self, value: str) -> str:
+    def written(self, value: str) -> str:
         """A value as both YAML and JSON take it."""
         plain = value.isascii() and value.isalnum() and not self._text.lstrip().startswith("{")
         return value if plain or value.removeprefix("-").isdigit() else json.dumps(value, ensure_ascii=False)
