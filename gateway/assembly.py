@@ -54,9 +54,11 @@ from gateway.nodes.model import SSH
 from gateway.nodes.registry import NodeRegistry
 from gateway.nodes.ssh import SshConnector
 from gateway.recording_parts import RecordingParts
+from gateway.sessions.adopting import Adoption
 from gateway.sessions.ending import LastEntries
 from gateway.sessions.library import Library
 from gateway.sessions.lifecycle import Lifecycle
+from gateway.sessions.live import LiveSessions
 from gateway.sessions.opening import Opener
 from gateway.sessions.recordings import RecordingIndex
 from gateway.sessions.service import Sessions
@@ -98,6 +100,7 @@ class Assembly:
     authenticator: Authenticator
     recorder: Recorder
     sessions: Lifecycle
+    adoption: Adoption
     workers: tuple[Worker, ...]  # each runs until it is cancelled
     services: tuple[Registration, ...]
     attachments: Attachments
@@ -150,17 +153,32 @@ def assemble(
     registrations = Registrations(database, keys.agents, changes, clock)
     last_entries = LastEntries(database, clock, changes)
     watch = Watch(database, gate, clock, changes, replica=replica)
+    agent_connector = AgentConnector(attachments)
     opener = Opener(
         database,
         gate,
-        {SSH: SshConnector(logins), AGENT: AgentConnector(attachments)},
+        {SSH: SshConnector(logins), AGENT: agent_connector},
         recorder,
         last_entries,
         clock=clock,
         changes=changes,
         replica=replica,
+        grace_seconds=settings.sessions.resume_grace_seconds,
+        keepers=(AGENT,),
     )
-    sessions = Lifecycle(database, opener, watch, last_entries, clock=clock)
+    live_sessions = LiveSessions(last_entries, clock=clock)
+    sessions = Lifecycle(database, opener, watch, last_entries, live_sessions=live_sessions, clock=clock)
+    adoption = Adoption(
+        database,
+        watch,
+        recorder,
+        {AGENT: agent_connector},
+        last_entries=last_entries,
+        live_sessions=live_sessions,
+        keeping=sessions.keeping,
+        clock=clock,
+    )
+    attachments.tell(adoption)
     library = Library(database, recordings.store, recordings.keys, recordings.public_keys, clock=clock)
 
     providers = {name: Provider(name, said, clock) for name, said in settings.identity_providers.items()}
@@ -179,7 +197,8 @@ def assemble(
         authenticator=Authenticator(database, keys.clients, clock),
         recorder=recorder,
         sessions=sessions,
-        workers=(deadlines.run, watch.run, attachments.run, *told),
+        adoption=adoption,
+        workers=(deadlines.run, watch.run, attachments.run, adoption.run, *told),
         services=(
             _serve(access_pb2, access_pb2_grpc, AccessService(requests, reader, tokens)),
             _serve(approval_pb2, approval_pb2_grpc, ApprovalService(requests)),

@@ -76,14 +76,16 @@ async def _serving(
 ) -> AsyncIterator[None]:
     replica = _replica_id(settings.data_dir / "replica-id")
     parts = assemble(settings, keys, database, recordings, utc_now, replica=replica)
-    recovery = await parts.recorder.start()
+    kept = await parts.adoption.expect()
+    recovery = await parts.recorder.start(hold=kept)
     try:
         lost = await parts.sessions.recover()
         await parts.attachments.recover()
-        if lost or recovery.finished or recovery.waiting or recovery.quarantined:
+        if lost or kept or recovery.finished or recovery.waiting or recovery.quarantined:
             _log.warning(
                 "recovered",
                 sessions_ended=lost,
+                sessions_expected=len(kept),
                 recordings_finished=len(recovery.finished),
                 recordings_waiting=len(recovery.waiting),
                 recordings_quarantined=len(recovery.quarantined),
@@ -107,6 +109,7 @@ async def _serving(
             finally:
                 await gateway.refuse_new()
                 await sign_in.stop(0)
+                await parts.adoption.stop()
                 await parts.sessions.stop(settings.shutdown_grace_seconds)
                 await parts.attachments.stop()
                 await agents.stop(1)

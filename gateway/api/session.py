@@ -14,7 +14,7 @@ from gateway.errors import invalid
 from gateway.nodes.ports import Terminal, UpstreamKind
 from gateway.sessions.frames import broken
 from gateway.sessions.lifecycle import Lifecycle
-from gateway.sessions.model import Opening, Session
+from gateway.sessions.model import Opening, Resuming, Session
 from gateway.sessions.service import Sessions
 from gateway.store.sessions import Filter
 from jitgate.v1 import session_pb2, session_pb2_grpc
@@ -45,9 +45,13 @@ class SessionService(session_pb2_grpc.SessionServiceServicer):
                 first = await source.receive()
         except TimeoutError:
             raise broken(f"no frame within {OPEN_SECONDS:g} seconds") from None
-        if first is None or first.WhichOneof("frame") != "open":
-            raise broken("the first frame must be open")
-        await self._lifecycle.serve(caller(), _opening(first.open), source, _CallSink(context))
+        which = None if first is None else first.WhichOneof("frame")
+        if first is None or which not in ("open", "resume"):
+            raise broken("the first frame must be open or resume")
+        if which == "open":
+            await self._lifecycle.serve(caller(), _opening(first.open), source, _CallSink(context))
+        else:
+            await self._lifecycle.resume(caller(), _resuming(first.resume), source, _CallSink(context))
 
     async def ListSessions(
         self, request: session_pb2.ListSessionsRequest, context: object
@@ -141,6 +145,19 @@ def _opening(message: session_pb2.OpenSession) -> Opening:
         credit=message.credit,
         command=message.command,
         terminal=Terminal(terminal.term or "dumb", terminal.columns, terminal.rows) if terminal else None,
+        is_resumable=message.resumable,
+    )
+
+
+def _resuming(message: session_pb2.ResumeSession) -> Resuming:
+    bounds.check(message)
+    terminal = message.terminal if message.HasField("terminal") else None
+    return Resuming(
+        session_id=message.session_id,
+        token=message.access_token,
+        credit=message.credit,
+        received=message.received if message.HasField("received") else None,
+        terminal=(terminal.columns, terminal.rows) if terminal else None,
     )
 
 

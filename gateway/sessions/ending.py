@@ -38,9 +38,10 @@ class LastEntries:
                 await self._write(session, ending, at)
 
     async def write_lost(self, replica: str) -> int:
-        """Ends what a replica held when it died; how many sessions those were."""
+        """Ends what a replica held when it died, but for what nodes keep; how many sessions those were."""
         async with self._database.read() as connection:
-            lost = await sessions.without_end(connection, replica)
+            left = await sessions.without_end(connection, replica)
+        lost = [session for session in left if not session.grace_seconds]
         for session in lost:
             await self._write(session, _DIED, self._clock())
         return len(lost)
@@ -49,6 +50,11 @@ class LastEntries:
         """A `best_effort` session goes on without its recording."""
         async with self._database.transaction() as tx:
             await events.append(tx.connection, story.unrecorded(session, reason, self._clock()))
+
+    async def tell(self, event: events.Event) -> None:
+        """Something happened that changes nothing else."""
+        async with self._database.transaction() as tx:
+            await events.append(tx.connection, event)
 
     async def close(self, recording: Recording, reason: str) -> None:
         """Waits for the object store as long as that takes."""

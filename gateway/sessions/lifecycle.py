@@ -1,8 +1,9 @@
 """The life of a session: admitted, reached, asked once more, relayed, ended (R24 to R27)."""
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -10,19 +11,18 @@ from gateway.errors import Kind, Refused
 from gateway.identity.caller import Caller
 from gateway.sessions import story
 from gateway.sessions.ending import LastEntries
-from gateway.sessions.flow import Budget
 from gateway.sessions.frames import FrameSink, FrameSource
-from gateway.sessions.limits import Limits
-from gateway.sessions.model import End, Ending, Opening, Session
-from gateway.sessions.opening import Admitted, Opener, Reached
-from gateway.sessions.ports import UNRECORDED
+from gateway.sessions.keeping import Keeping
+from gateway.sessions.live import LiveSession, LiveSessions
+from gateway.sessions.model import End, Ending, Opening, Resuming
+from gateway.sessions.opening import Opener
 from gateway.sessions.pump import Pump
-from gateway.sessions.reasons import terminated
-from gateway.sessions.relay import Relay, Steady
-from gateway.sessions.watch import LiveSession, Watch
+from gateway.sessions.reasons import stopping, terminated
+from gateway.sessions.relay import Steady
+from gateway.sessions.resumable import ResumableRelay
+from gateway.sessions.watch import Watch
 from gateway.store import events, recordings, sessions
 from gateway.store.database import Database
-from gateway.store.preferences import RecordingMode
 
 CAPACITY: Final = 4096
 """Sessions that one process takes."""
@@ -41,9 +41,9 @@ class Lifecycle:
         watch: Watch,
         last_entries: LastEntries,
         *,
+        live_sessions: LiveSessions,
         clock: Callable[[], datetime],
         steady: Steady = time.monotonic,
-        budget: Budget | None = None,
         capacity: int = CAPACITY,
     ) -> None:
         """`watch.run` must be running while sessions are served."""
@@ -51,15 +51,19 @@ class Lifecycle:
         self._opener = opener
         self._watch = watch
         self._last_entries = last_entries
+        self._live_sessions = live_sessions
+        self.keeping = Keeping(watch, last_entries, clock=clock, finish=self._finish)
         self._clock = clock
         self._steady = steady
-        self._budget = budget or Budget()
         self._capacity = capacity
         self._calls: set[asyncio.Task[object]] = set()
         self._is_stopping = False
 
     async def recover(self) -> int:
-        """Ends what this replica held when it died; call it before the first session. How many those were."""
+        """Ends what this replica held when it died, and no node keeps; call it before the first session.
+
+        How many those were.
+        """
         return await self._last_entries.write_lost(self._watch.replica)
 
     async def serve(self, caller: Caller, opening: Opening, source: FrameSource, sink: FrameSink) -> None:
@@ -67,11 +71,9 @@ class Lifecycle:
 
         Cancel it when the client is gone; the session is then ended all the same.
         """
+        self._require_running()
         self._require_room()
-        call = asyncio.current_task()
-        assert call is not None
-        self._calls.add(call)
-        try:
+        with self._call():
             # A client that leaves meanwhile must not tear a transaction or a login apart half way.
             opened = asyncio.create_task(self._open(caller, opening))
             try:
@@ -79,33 +81,51 @@ class Lifecycle:
             except asyncio.CancelledError:
                 self._last_entries.later(self._leave_unseen(opened))
                 raise
+            if isinstance(live.relay, ResumableRelay):
+                await self.keeping.hold(live, live.relay).first(source, sink)
+                return
             try:
                 await Pump(live.relay, source, sink).run()
             finally:
                 self._last_entries.later(self._finish(live))
-        finally:
-            self._calls.discard(call)
+
+    async def resume(self, caller: Caller, resuming: Resuming, source: FrameSource, sink: FrameSink) -> None:
+        """A further call of a session that is kept, until that call ends; the one that had the session ends.
+
+        Raises Refused: GATEWAY_STOPPING, and what `Opener.readmit` and `Keeping.resume` raise.
+        """
+        self._require_running()
+        with self._call():
+            session = await self._opener.readmit(caller, resuming)
+            await self.keeping.resume(caller, session, resuming, source, sink)
 
     async def stop(self, seconds: float) -> None:
-        """Takes no more sessions, ends those that there are, and waits so long for their last entries."""
+        """Takes no more sessions, ends those that nobody keeps, and waits so long for their last entries."""
         self._is_stopping = True
         deadline = self._steady() + seconds
         for live in self._watch.live:
-            live.relay.end(_STOPPED)
+            if not self.keeping.leave(live):
+                live.relay.end(_STOPPED)
         if self._calls:
             await asyncio.wait(self._calls, timeout=seconds)
         await self._last_entries.finish(deadline - self._steady())
 
-    def _require_room(self) -> None:
+    @contextlib.contextmanager
+    def _call(self) -> Iterator[None]:
+        call = asyncio.current_task()
+        assert call is not None
+        self._calls.add(call)
+        try:
+            yield
+        finally:
+            self._calls.discard(call)
+
+    def _require_running(self) -> None:
         if self._is_stopping:
-            raise Refused(
-                Kind.UNAVAILABLE,
-                "GATEWAY_STOPPING",
-                "The gateway is being stopped",
-                "Try again in a moment.",
-                retry_after=timedelta(seconds=5),
-            )
-        if len(self._calls) >= self._capacity:
+            raise stopping()
+
+    def _require_room(self) -> None:
+        if len(self._calls) + self.keeping.unattended >= self._capacity:
             raise Refused(
                 Kind.RESOURCE_EXHAUSTED,
                 "TOO_MANY_SESSIONS",
@@ -121,7 +141,10 @@ class Lifecycle:
         except BaseException as failure:
             self._last_entries.later(self._last_entries.write(admitted.session, _failed(failure)))
             raise
-        live = self._live(admitted, opening, reached)
+        window_end = admitted.admission.ends_at
+        live = self._live_sessions.begin(
+            admitted.session, admitted.preferences, window_end, reached, opening.credit
+        )
         # From here on the watch ends it; what changed before is found by asking once more.
         self._watch.enter(live)
         try:
@@ -138,28 +161,6 @@ class Lifecycle:
         if reached.problem:
             live.relay.notice(f"This session is not recorded: {reached.problem}", "warning")
         return live
-
-    def _live(self, admitted: Admitted, opening: Opening, reached: Reached) -> LiveSession:
-        session, wanted = admitted.session, admitted.preferences
-        relay = Relay(
-            reached.upstream,
-            reached.recording or UNRECORDED,
-            credit=opening.credit,
-            budget=self._budget,
-            steady=self._steady,
-            strict=wanted.recording is RecordingMode.STRICT,
-            unrecorded=lambda reason: self._tell_unrecorded(session, reason),
-        )
-        # What opening took counts, too; a clock that was set back meanwhile gives no more time.
-        taken = max(0.0, (self._clock() - session.started_at).total_seconds())
-        limits = Limits(
-            window_end=admitted.admission.ends_at,
-            maximum=_minutes(wanted.maximum_duration_minutes),
-            idle=_minutes(wanted.idle_timeout_minutes),
-            now=session.started_at,
-            steady=self._steady() - taken,
-        )
-        return LiveSession(session, relay, limits, reached.recording)
 
     async def _ask_again(self, live: LiveSession, problem: str) -> None:
         """Whether the access still holds, under the request's lock, before the first byte of the node (R25).
@@ -198,13 +199,6 @@ class Lifecycle:
         if live.recording is not None:
             self._last_entries.later(self._last_entries.close(live.recording, ending.end.value))
         await asyncio.wait_for(relay.upstream.wait_closed(), _CLOSE_SECONDS)
-
-    def _tell_unrecorded(self, session: Session, reason: str) -> None:
-        self._last_entries.later(self._last_entries.write_unrecorded(session, reason))
-
-
-def _minutes(minutes: int) -> timedelta | None:
-    return timedelta(minutes=minutes) if minutes else None
 
 
 def _access_ended(ending: Ending) -> Refused:

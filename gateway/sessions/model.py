@@ -48,6 +48,22 @@ class Opening:
     credit: int
     command: str = ""
     terminal: Terminal | None = None
+    is_resumable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Resuming:
+    """With what a client comes back to its session.
+
+    `credit` is the output that it can take; `received` the bytes of output that it has, None: none, and it takes
+    what is still kept. `terminal` is the size (columns, rows) that it has now.
+    """
+
+    session_id: str
+    token: str = field(repr=False)
+    credit: int
+    received: int | None = None
+    terminal: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

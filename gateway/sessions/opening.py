@@ -2,17 +2,21 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.access.admission import Admission, Gate
 from gateway.errors import Kind, Refused
 from gateway.identity.caller import Caller
+from gateway.nodes.model import Node
 from gateway.nodes.ports import Connector, OpenUpstream, Upstream
 from gateway.sessions import story
 from gateway.sessions.ending import LastEntries
-from gateway.sessions.model import End, Opening, Session
+from gateway.sessions.model import End, Opening, Resuming, Session
+from gateway.sessions.reasons import session_ended, terminated
 from gateway.store import events, preferences, sessions
 from gateway.store.changes import Changes
 from gateway.store.database import Database
@@ -59,7 +63,10 @@ class Opener:
         clock: Callable[[], datetime],
         changes: Changes,
         replica: str,
+        grace_seconds: int = 0,
+        keepers: Collection[str] = (),
     ) -> None:
+        """`keepers`: connectors whose nodes can keep a session, for `grace_seconds`, while nothing carries it."""
         self._database = database
         self._gate = gate
         self._connectors = connectors
@@ -68,6 +75,8 @@ class Opener:
         self._clock = clock
         self._changes = changes
         self._replica = replica
+        self._grace_seconds = grace_seconds
+        self._keepers = keepers
 
     async def admit(self, caller: Caller, opening: Opening) -> Admitted:
         """Token, request and the session's row in one transaction: a revocation comes before it or after it.
@@ -102,11 +111,67 @@ class Opener:
                 replica=self._replica,
                 started_at=now,
                 ends_at=_ends_at(admission, wanted, now),
+                grace_seconds=self._grace(opening, node),
             )
             await sessions.add(tx.connection, session)
             await events.append(tx.connection, story.started(session))
             tx.after_commit(lambda: self._changes.publish(session.id))
         return Admitted(session, admission, wanted, connector)
+
+    async def readmit(self, caller: Caller, resuming: Resuming) -> Session:
+        """Whether the caller may go on with a session of this gateway: everything is checked as by `admit`.
+
+        Raises Refused: SESSION_NOT_FOUND, SESSION_ENDED, SESSION_NOT_RESUMABLE, SESSION_ELSEWHERE,
+        TOKEN_OTHER_REQUEST, and what `Gate.admit` raises.
+        """
+        now = self._clock()
+        async with self._database.transaction() as tx:
+            session = await self._own(tx.connection, caller, resuming.session_id)
+            scope = session.account, session.region
+            admission = await self._gate.admit(tx, resuming.token, caller, session.node_id, scope, now)
+            if admission.request.id != session.request_id:
+                raise Refused(
+                    Kind.PERMISSION_DENIED,
+                    "TOKEN_OTHER_REQUEST",
+                    f"The access token is of {admission.request.id}, and the session is of {session.request_id}",
+                    f"Take a token of that request: jit sessions attach {session.id}",
+                )
+            session = await self._own(tx.connection, caller, resuming.session_id)  # as it is under the lock
+        if not session.grace_seconds:
+            raise Refused(
+                Kind.FAILED_PRECONDITION,
+                "SESSION_NOT_RESUMABLE",
+                f"Session {session.id} was not opened as one that can be resumed",
+                f"Open another one: jit connect {session.node_name}",
+            )
+        if session.replica != self._replica:
+            raise Refused(
+                Kind.UNAVAILABLE,
+                "SESSION_ELSEWHERE",
+                f"Session {session.id} is held by another gateway",
+                "Try again in a moment.",
+            )
+        return session
+
+    async def _own(self, connection: AsyncConnection, caller: Caller, session_id: str) -> Session:
+        """The caller's session, while it goes on."""
+        session = await sessions.get(connection, session_id)
+        if session is None or session.user_id != caller.user.id:
+            raise Refused(
+                Kind.NOT_FOUND,
+                "SESSION_NOT_FOUND",
+                f"There is no session {session_id} of yours",
+                "Look at your live sessions: jit sessions list --live",
+            )
+        if session.ended_at is not None:
+            raise session_ended(session.id, session.end, session.end_message)
+        if session.terminated_by:
+            ending = terminated(session.terminated_by, session.terminate_reason)
+            raise session_ended(session.id, ending.end, ending.message)
+        return session
+
+    def _grace(self, opening: Opening, node: Node) -> int:
+        return self._grace_seconds if opening.is_resumable and node.connector in self._keepers else 0
 
     async def reach(self, admitted: Admitted, opening: Opening) -> Reached:
         """Dials the node and opens the recording, both at once; nothing is left behind when either fails.
@@ -124,6 +189,7 @@ class Opener:
             command=session.command,
             terminal=opening.terminal,
             shell_profile=wanted.shell_profile,
+            grace_seconds=session.grace_seconds,
         )
         info = _info(session, opening, content=wanted.record_input_content)
         is_strict = wanted.recording is RecordingMode.STRICT

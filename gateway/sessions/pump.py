@@ -74,6 +74,10 @@ class Pump:
         if self._dismissed is not None:
             raise self._dismissed
 
+    @property
+    def was_dismissed(self) -> bool:
+        return self._dismissed is not None
+
     def dismiss(self, refused: Refused) -> None:
         """Ends the call with that, soon; to the relay, the client has gone away."""
         self._dismissed = refused

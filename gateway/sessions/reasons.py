@@ -1,6 +1,9 @@
 """Why access ended, as the user of a session reads it."""
 
+from datetime import timedelta
+
 from approvals.model import EndReason
+from gateway.errors import Kind, Refused
 from gateway.sessions.model import End, Ending
 
 _ENDS = {
@@ -38,3 +41,25 @@ def ending_of(reason: EndReason, actor: str = "", note: str = "") -> Ending:
 def terminated(by: str, reason: str) -> Ending:
     message = f"This session was ended by {by}"
     return Ending(End.TERMINATED, f"{message}: {reason}" if reason else f"{message}.")
+
+
+def session_ended(session_id: str, end: End | None = None, message: str = "") -> Refused:
+    """To whoever wants to go on with it."""
+    how = f" ({end}){f': {message}' if message else ''}" if end else ""
+    return Refused(
+        Kind.FAILED_PRECONDITION,
+        "SESSION_ENDED",
+        f"Session {session_id} is over{how}",
+        "Open another one: jit connect NODE",
+        metadata={"end": str(end or "")},
+    )
+
+
+def stopping() -> Refused:
+    return Refused(
+        Kind.UNAVAILABLE,
+        "GATEWAY_STOPPING",
+        "The gateway is being stopped",
+        "Try again in a moment.",
+        retry_after=timedelta(seconds=5),
+    )

@@ -58,7 +58,6 @@ class Relay:
         "_outward",
         "_pace",
         "_paused",
-        "_recorded",
         "_said_exit",
         "_size",
         "_steady",
@@ -70,6 +69,7 @@ class Relay:
         "is_attended",
         "is_cut",
         "journal",
+        "recorded",
         "upstream",
         "wake",
     )
@@ -108,7 +108,7 @@ class Relay:
         self._pace = Pace()
         self._control: deque[bytes] = deque()
         self._broken: Refused | None = None
-        self._recorded = recorded or Recorded()
+        self.recorded = recorded or Recorded()
         self._size = (0, 0)
         self._paused = self._said_exit = self._input_over = False
         self._flushed_at = float("-inf")
@@ -174,8 +174,8 @@ class Relay:
         """The client sends no more input; again is harmless."""
         if not self._input_over:
             self._input_over = True
-            if self.ending is None and (self._recorded.input_ended or self._keep(self.journal.eof, Stream.INPUT)):
-                self._recorded.input_ended = True
+            if self.ending is None and (self.recorded.input_ended or self._keep(self.journal.eof, Stream.INPUT)):
+                self.recorded.input_ended = True
                 self.upstream.write_eof()
 
     def no_more_frames(self) -> None:
@@ -196,7 +196,7 @@ class Relay:
         self._outward.grant(credit)
 
     def _keep_input(self, payload: bytes, offset: int) -> bool:
-        recorded = self._recorded
+        recorded = self.recorded
         if offset < recorded.input:
             payload, offset = recorded.new_input(offset, payload), recorded.input
             if not payload:
@@ -230,7 +230,7 @@ class Relay:
         if self.ending is not None:
             return
         now = self.active_at = self._steady()
-        recorded = self._recorded
+        recorded = self.recorded
         new = recorded.new_output(data) if recorded.repeated else data
         if stderr:
             if not self._keep(self.journal.stderr, new, recorded.errors):
@@ -268,8 +268,8 @@ class Relay:
             self.wake()
 
     def _keep_exit(self, status: int, signal: str = "") -> None:
-        if not self._recorded.exited:
-            self._recorded.exited = True
+        if not self.recorded.exited:
+            self.recorded.exited = True
             self._keep(self.journal.exit, status, signal)
 
     # -- from the gateway ---------------------------------------------------------------------------------------

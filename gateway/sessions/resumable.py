@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from gateway.errors import Kind, Refused
-from gateway.nodes.ports import ResumableUpstream, Terminal
+from gateway.nodes.ports import ResumableUpstream
 from gateway.sessions.absences import Absences
 from gateway.sessions.flow import Budget, Outward, Recorded
 from gateway.sessions.model import End, Ending, Session
@@ -76,7 +76,7 @@ class ResumableRelay(Relay):
 
     def offset_for(self, received: int | None) -> int:
         """From where on a client is served that has `received` bytes of output. Raises Refused OFFSET_NOT_KEPT."""
-        oldest, newest = self._node().oldest, self._recorded.output
+        oldest, newest = self._node().oldest, self.recorded.output
         offset = oldest if received is None else received
         if not oldest <= offset <= newest:
             raise Refused(
@@ -89,7 +89,7 @@ class ResumableRelay(Relay):
 
     def attach(self, session: Session, offset: int, credit: int) -> None:
         """A client is there again; `offset` is what `offset_for` said."""
-        node, recorded = self._node(), self._recorded
+        node, recorded = self._node(), self.recorded
         if offset != recorded.next_output:
             node.rewind(offset)
             recorded.rewound(offset)
@@ -102,10 +102,10 @@ class ResumableRelay(Relay):
         node.acknowledged(offset)
         super().opened(session)
 
-    def resized(self, terminal: Terminal) -> None:
-        """The terminal of the client that is there now."""
+    def resized(self, terminal: tuple[int, int]) -> None:
+        """Columns and rows that the client which is there now has."""
         if self.ending is None:
-            self._resize(terminal.columns, terminal.rows)
+            self._resize(*terminal)
 
     # -- a client goes away -------------------------------------------------------------------------------------
 

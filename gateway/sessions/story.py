@@ -45,6 +45,33 @@ def ended(session: Session, ending: Ending, at: datetime) -> Event:
     )
 
 
+def detached(session: Session, at: datetime) -> Event:
+    return Event(
+        type="session.detached",
+        at=at,
+        subject=session.id,
+        summary=f"The client of {session.user_id} on {session.node_name} vanished; "
+        f"the session is kept for {session.grace_seconds} seconds",
+        account=session.account,
+        region=session.region,
+        details={"request": session.request_id, "grace_seconds": session.grace_seconds},
+    )
+
+
+def resumed(session: Session, caller: Caller, offset: int, at: datetime) -> Event:
+    return Event(
+        type="session.resumed",
+        at=at,
+        subject=session.id,
+        summary=f"{caller.user.id} resumed the session on {session.node_name} from {caller.source_address}",
+        actor_id=caller.user.id,
+        source_address=caller.source_address,
+        account=session.account,
+        region=session.region,
+        details={"request": session.request_id, "node": session.node_id, "output_offset": offset},
+    )
+
+
 def unrecorded(session: Session, reason: str, at: datetime) -> Event:
     return Event(
         type="session.unrecorded",

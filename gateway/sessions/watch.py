@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -12,14 +11,13 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.access.admission import Gate
-from gateway.sessions.limits import Limits
+from gateway.sessions.live import LiveSession
 from gateway.sessions.model import End, Ending, Session
 from gateway.sessions.reasons import ending_of, terminated
-from gateway.sessions.relay import Relay, Steady
+from gateway.sessions.relay import Steady
 from gateway.store import requests, sessions
 from gateway.store.changes import Changes
 from gateway.store.database import Database
-from recorder.recording import Recording
 
 _log = structlog.get_logger("jitgate.sessions")
 
@@ -31,16 +29,6 @@ STALE_SECONDS: Final = 5.0
 """A gateway that has not seen for so long whether access still holds ends its sessions."""
 _SPACING_SECONDS: Final = 0.05
 _STANDSTILL_SECONDS: Final = 1.0
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class LiveSession:
-    """A session that this process holds. `recording` is None where a `best_effort` one could not begin."""
-
-    session: Session
-    relay: Relay
-    limits: Limits
-    recording: Recording | None
 
 
 class Watch:
@@ -142,13 +130,21 @@ class Watch:
     ) -> Ending | None:
         if live.relay.is_cut:
             return None
+        ending = await self.why_over(connection, live.session, standing)
+        if ending is None and standing is not None and standing.window_end is not None:
+            live.limits.window(standing.window_end, self._clock(), self._steady())
+        return ending
+
+    async def why_over(
+        self, connection: AsyncConnection, session: Session, standing: sessions.Standing | None
+    ) -> Ending | None:
+        """How a session ends that rests on this; None while it may go on."""
         if standing is None:
             return Ending(End.TERMINATED, "This session ended: the gateway's records say that it is over.")
         if standing.terminated_by:
             return terminated(standing.terminated_by, standing.terminate_reason)
         if standing.window_end is None or standing.is_locked:
-            return await self.why(connection, live.session.request_id)
-        live.limits.window(standing.window_end, self._clock(), self._steady())
+            return await self.why(connection, session.request_id)
         return None
 
     async def why(self, connection: AsyncConnection, request_id: str) -> Ending | None:

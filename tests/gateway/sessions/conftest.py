@@ -16,6 +16,7 @@ from gateway.sessions.ending import LastEntries
 from gateway.sessions.flow import Budget
 from gateway.sessions.library import Library
 from gateway.sessions.lifecycle import Lifecycle
+from gateway.sessions.live import LiveSessions
 from gateway.sessions.model import Opening, Session, SessionRecording
 from gateway.sessions.opening import Opener
 from gateway.sessions.recordings import RecordingIndex
@@ -33,6 +34,9 @@ from tests.gateway.sessions.client import Client, until
 from tests.gateway.sessions.nodes import Nodes, NodeSession
 
 REPLICA = "r-1"
+GRACE = 300
+KEEPING = "agent"
+"""The connector whose nodes can keep sessions."""
 
 
 class Stay:
@@ -91,15 +95,18 @@ class Rig:
             clock=clock,
             changes=changes,
             replica=replica,
+            grace_seconds=GRACE,
+            keepers=(KEEPING,),
         )
+        live_sessions = LiveSessions(self.last_entries, clock=clock, steady=self.steady, budget=self.budget)
         self.lifecycle = Lifecycle(
             database,
             opener,
             self.watch,
             self.last_entries,
+            live_sessions=live_sessions,
             clock=clock,
             steady=self.steady,
-            budget=self.budget,
             capacity=100,
         )
         self.sessions = Sessions(database, clock, changes)
