@@ -102,6 +102,8 @@ def _sync_each(parts: Iterable[Syncable]) -> list[tuple[Syncable, OSError]]:
 
 
 def _sync(part: Syncable) -> None:
+    if part.fd < 0:
+        raise OSError("it was closed before")  # let go of while it was dirty; fdatasync would say ValueError
     os.fdatasync(part.fd)
     if part.fresh:
         sync_folder(part.path.parent)

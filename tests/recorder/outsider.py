@@ -67,8 +67,8 @@ def main() -> None:
     typed = b""
     kinds: list[int] = []
     previous = bytes(32)
-    for count, epoch in enumerate(manifest["epochs"], 1):
-        must(epoch["epoch"] == count, f"epoch {epoch['epoch']} stands where {count} belongs")
+    for place, epoch in enumerate(manifest["epochs"], 1):
+        must(epoch["epoch"] == place, f"epoch {epoch['epoch']} stands where {place} belongs")
         context = {**known, "epoch": str(epoch["epoch"])}
         key = unwrap(epoch["wrapped_key"], key_file, {**context, "purpose": "recording"})
         typing = None

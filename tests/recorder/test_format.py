@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from recorder.model import Manifest, Stream, encryption_context
+from recorder.model import Manifest, Stream, encryption_context, manifest_name
 from tests.recorder.conftest import Rig, session
 
 OUTSIDER = Path(__file__).with_name("outsider.py")
@@ -42,7 +42,11 @@ async def recorded(rig: Rig) -> tuple[Manifest, bytes]:
 def outsider(rig: Rig, manifest: Manifest, **changes: str) -> subprocess.CompletedProcess[bytes]:
     (rig.root / "public.pem").write_text(rig.signer.public_pem)
     known = {**encryption_context(session()), **changes}
-    paths = (rig.objects / manifest.prefix / "manifest-0001.json", rig.root / "public.pem", rig.root / "keys")
+    paths = (
+        rig.objects / manifest_name(manifest.prefix, manifest.epochs[-1].epoch),
+        rig.root / "public.pem",
+        rig.root / "keys",
+    )
     command: list[Any] = [sys.executable, "-I", OUTSIDER, *paths, json.dumps(known)]
     return subprocess.run(command, capture_output=True, check=False, timeout=30, cwd="/")
 
