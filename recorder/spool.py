@@ -107,12 +107,12 @@ class SessionFolder:
     def head(self) -> SpoolHead:
         """Raises DamagedRecording, FileNotFoundError."""
         value = canonical.load((self.path / "head.json").read_bytes())
-        if isinstance(value, dict) and value.get("format") == _BEFORE_EPOCHS:
+        found = value.get("format") if isinstance(value, dict) else None
+        if found == _BEFORE_EPOCHS:
             value |= {"format": SPOOL_FORMAT, "earlier": None}
-        head = canonical.build(SpoolHead, value, "head")
-        if head.format != SPOOL_FORMAT:
-            raise DamagedRecording(f"spool format {head.format!r}; this version reads {SPOOL_FORMAT}")
-        return head
+        elif found != SPOOL_FORMAT:
+            raise DamagedRecording(f"spool format {found!r}; this version reads {SPOOL_FORMAT}")
+        return canonical.build(SpoolHead, value, "head")
 
     def part(self, number: int) -> Path:
         return self.path / f"{number:06d}.journal"

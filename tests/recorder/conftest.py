@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from recorder.errors import StoreUnavailable
 from recorder.key_providers.local_file import LocalKeyFile
 from recorder.model import Manifest, Quarantined, SessionInfo, manifest_name
 from recorder.object_stores.local_folder import LocalFolder
-from recorder.ports import KeyProvider, ObjectStore, RecordingObserver
+from recorder.ports import KeyProvider, ObjectStore, Receipt, RecordingObserver
 from recorder.service import Recorder
 from recorder.signing import LocalSigner
 
@@ -88,6 +89,24 @@ class Rig:
         return [path for path in self.spool.rglob("*") if path.is_file() and path.name not in (".lock", ".claims")]
 
 
+class Flaky:
+    """A store that is away for some puts."""
+
+    def __init__(self, rig: Rig, failures: int) -> None:
+        self._inner = rig.store
+        self.left = failures
+        self.get = rig.store.get
+        self.get_range = rig.store.get_range
+        self.list = rig.store.list
+        self.delete = rig.store.delete
+
+    async def put_if_absent(self, name: str, data: bytes, sha256: str) -> Receipt:
+        if self.left:
+            self.left -= 1
+            raise StoreUnavailable("the store is away")
+        return await self._inner.put_if_absent(name, data, sha256)
+
+
 _: type[RecordingObserver] = Ears
 
 
@@ -97,3 +116,10 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     yield made
     for recorder in made.started:
         await recorder.stop(timeout=0)
+
+
+@pytest.fixture
+def flaky(rig: Rig) -> Flaky:
+    """The store, which is away for as many puts as the test says."""
+    rig.store = made = Flaky(rig, 0)
+    return made

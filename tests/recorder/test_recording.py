@@ -11,14 +11,14 @@ from collections.abc import Callable
 import pytest
 from tenacity import wait_none
 
-from recorder.errors import KeyUnavailable, RecordingFailed, RepeatedOffset, StoreUnavailable
+from recorder.errors import KeyUnavailable, RecordingFailed, RepeatedOffset
 from recorder.events import exit_of, resize_of
 from recorder.exporting import raw_output
 from recorder.model import Durability, Kind, Stream, encryption_context, prefix_of
 from recorder.playback import Playback
 from recorder.ports import DataKey, Receipt
 from recorder.verification import verify
-from tests.recorder.conftest import Rig, session
+from tests.recorder.conftest import Flaky, Rig, session
 
 
 async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
@@ -312,24 +312,6 @@ async def test_a_disk_that_cannot_sync_fails_the_recording(rig: Rig, monkeypatch
     manifest = await recording.close("the session was ended")
     assert manifest.bytes_out == 1
     assert "recording failed" in manifest.ended
-
-
-class Flaky:
-    """A store that is away for some puts."""
-
-    def __init__(self, rig: Rig, failures: int) -> None:
-        self._inner = rig.store
-        self.left = failures
-        self.get = rig.store.get
-        self.get_range = rig.store.get_range
-        self.list = rig.store.list
-        self.delete = rig.store.delete
-
-    async def put_if_absent(self, name: str, data: bytes, sha256: str) -> Receipt:
-        if self.left:
-            self.left -= 1
-            raise StoreUnavailable("the store is away")
-        return await self._inner.put_if_absent(name, data, sha256)
 
 
 class Liar(Flaky):

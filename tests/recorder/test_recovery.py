@@ -31,8 +31,8 @@ from recorder.recovery import INTERRUPTED, LOST_PART, POWER_LOSS, TORN_PART, Fin
 from recorder.segment import Place, seal_segment
 from recorder.spool import SessionFolder
 from recorder.verification import Opening, verify
-from tests.recorder.conftest import Rig, session
-from tests.recorder.test_recording import Flaky, until
+from tests.recorder.conftest import Flaky, Rig, session
+from tests.recorder.test_recording import until
 
 
 async def die(rig: Rig, recording: Recording) -> SessionFolder:
