@@ -179,6 +179,10 @@ def test_the_policies_shown_are_valid() -> None:
         if re.search(r"^(permit|forbid) ?\(", text, re.MULTILINE) and "action == AWS::SSM::get" not in text:
             kind = PolicyKind.DENY if "forbid" in text else PolicyKind.AUTO
             assert validate_cedar(kind, text) == [], text
+        elif '"mainSteps"' in text:
+            kind = PolicyKind.MANUAL
+            read = parse_manual(text, account="default", region="default", version=1, name="shown")
+            assert isinstance(read, ManualPolicy), (read, text)
         elif re.search(r"^accessHours:", text, re.MULTILINE):
             kind = PolicyKind.MANUAL
             read = parse_manual(text, account="default", region="default", version=1)

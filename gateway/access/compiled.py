@@ -9,9 +9,9 @@ from gateway.access.model import PolicyKey, StoredPolicy
 from gateway.errors import Kind, Refused
 from gateway.store import policies
 from policy.cedar import CompiledCedar, compile_document
-from policy.document import parse_manual
 from policy.evaluate import Decision, evaluate, explain
 from policy.model import CedarDocument, ManualPolicy, PolicyKind, Principal, Resource
+from policy.written import Policy, accepted_policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +65,17 @@ class CompiledPolicies:
 
 
 def _compile(stored: StoredPolicy) -> CompiledCedar | ManualPolicy:
+    read = read_stored(stored)
+    return compile_document(read) if isinstance(read, CedarDocument) else read
+
+
+def read_stored(stored: StoredPolicy) -> Policy:
+    """The policy that a version's text is. Raises Refused POLICY_UNUSABLE."""
     key = stored.key
-    if key.kind is not PolicyKind.MANUAL:
-        return compile_document(CedarDocument(key.kind, key.account, key.region, stored.version, stored.text))
-    read = parse_manual(stored.text, account=key.account, region=key.region, version=stored.version)
-    if isinstance(read, ManualPolicy):
+    read = accepted_policy(
+        key.kind, stored.text, account=key.account, region=key.region, version=stored.version, name=key.name
+    )
+    if not isinstance(read, list):
         return read
     raise Refused(
         Kind.FAILED_PRECONDITION,

@@ -10,18 +10,17 @@ from gateway.access import ground, warnings
 from gateway.access.compiled import CompiledPolicies
 from gateway.access.model import PolicyKey, StoredPolicy
 from gateway.access.policy_keys import FIXED_NAMES, key_of, place_of, policy_not_found
-from gateway.errors import FieldViolation, Kind, Refused
+from gateway.errors import FieldViolation, Kind, Refused, invalid
 from gateway.identity.caller import Caller
 from gateway.identity.ports import Clock
 from gateway.store import events, policies
 from gateway.store.changes import Changes
 from gateway.store.database import Database, Transaction
 from jitgate.v1 import annotations_pb2 as declared
-from policy.document import parse_manual
 from policy.findings import Finding
 from policy.manual import find_overlaps
 from policy.model import ManualPolicy, PolicyKind
-from policy.validate import validate_cedar
+from policy.written import Policy, read_policy
 
 MAX_MANUAL = 50
 
@@ -65,19 +64,20 @@ class Policies:
         scope: tuple[str, str],
         text: str,
         *,
+        name: str = "",
         expected_version: int | None = None,
         create_only: bool = False,
     ) -> tuple[StoredPolicy, tuple[str, ...]]:
-        """Puts a new version in force; with it come warnings.
+        """Puts a new version in force; with it come warnings. `name`: of a policy whose text doesn't say it.
 
-        Raises Refused: NOT_PERMITTED, POLICY_INVALID (a PolicyInvalid), POLICY_OVERLAP, POLICY_EXISTS,
-        POLICY_LIMIT, VERSION_CHANGED.
+        Raises Refused: NOT_PERMITTED, INVALID_FIELD, POLICY_INVALID (a PolicyInvalid), POLICY_OVERLAP,
+        POLICY_EXISTS, POLICY_LIMIT, VERSION_CHANGED.
         """
         account, region = place_of(kind, scope)
         caller.require(declared.PERMISSION_WRITE_POLICIES, account, region, kind.value)
-        read = await asyncio.to_thread(_read, kind, account, region, text)
-        if isinstance(read, tuple):
-            raise PolicyInvalid(read)
+        read = await _read(kind, account, region, text, name)
+        if isinstance(read, list):
+            raise PolicyInvalid(tuple(read))
         async with self._database.transaction() as tx:
             now = self._clock()
             caller = await ground.afresh(tx.connection, caller, now)
@@ -88,7 +88,7 @@ class Policies:
             _refuse_unexpected(key, last if exists else 0, expected_version, create_only)
             if isinstance(read, ManualPolicy):
                 await self._refuse_crowding(tx.connection, read, exists)
-            stored = StoredPolicy(key, last + 1, text, _description(read), caller.user.id, now)
+            stored = StoredPolicy(key, last + 1, text, read.description, caller.user.id, now)
             await policies.add_version(tx.connection, stored)
             verb = "changed" if exists else "created"
             await self._tell(tx, caller, f"policy.{verb}", stored, now)
@@ -114,15 +114,17 @@ class Policies:
             await policies.remove(tx.connection, key, now)
             await self._tell(tx, caller, "policy.deleted", stored, now)
 
-    async def validate(self, caller: Caller, kind: PolicyKind, scope: tuple[str, str], text: str) -> Checked:
+    async def validate(
+        self, caller: Caller, kind: PolicyKind, scope: tuple[str, str], text: str, *, name: str = ""
+    ) -> Checked:
         """Checks a text without storing it.
 
         What the directory or other policies have to do with it is told only to those who may put it.
         """
         account, region = place_of(kind, scope)
-        read = await asyncio.to_thread(_read, kind, account, region, text)
-        if isinstance(read, tuple):
-            return Checked(read)
+        read = await _read(kind, account, region, text, name)
+        if isinstance(read, list):
+            return Checked(tuple(read))
         if not caller.may(declared.PERMISSION_WRITE_POLICIES, account, region, kind.value):
             return Checked(())
         async with self._database.read() as connection:
@@ -159,10 +161,8 @@ class Policies:
         in_force = (await self._compiled.deciding(connection, new.account, new.region)).manual
         return [policy for policy in in_force if policy.name != new.name]
 
-    async def _warnings(
-        self, connection: AsyncConnection, read: ManualPolicy | None, now: datetime
-    ) -> tuple[str, ...]:
-        return () if read is None else await warnings.about(connection, read, now)
+    async def _warnings(self, connection: AsyncConnection, read: Policy, now: datetime) -> tuple[str, ...]:
+        return await warnings.about(connection, read, now) if isinstance(read, ManualPolicy) else ()
 
     async def _tell(
         self, tx: Transaction, caller: Caller, event_type: str, stored: StoredPolicy, now: datetime
@@ -186,20 +186,16 @@ class Policies:
         tx.after_commit(lambda: self._changes.publish("policies"))
 
 
-def _name(kind: PolicyKind, read: ManualPolicy | None) -> str:
-    return FIXED_NAMES[kind] if read is None else read.name
+def _name(kind: PolicyKind, read: Policy) -> str:
+    return read.name if isinstance(read, ManualPolicy) else FIXED_NAMES[kind]
 
 
-def _description(read: ManualPolicy | None) -> str:
-    return "" if read is None else read.description
-
-
-def _read(kind: PolicyKind, account: str, region: str, text: str) -> ManualPolicy | tuple[Finding, ...] | None:
-    """The manual policy that a text is; None for a Cedar text without fault; else the findings."""
-    if kind is not PolicyKind.MANUAL:
-        return tuple(validate_cedar(kind, text)) or None
-    read = parse_manual(text, account=account, region=region, version=0)
-    return read if isinstance(read, ManualPolicy) else tuple(read)
+async def _read(kind: PolicyKind, account: str, region: str, text: str, name: str) -> Policy | list[Finding]:
+    """What a text is, or all that is wrong with it. Raises Refused INVALID_FIELD."""
+    fixed = FIXED_NAMES.get(kind)
+    if fixed and name not in ("", fixed):
+        raise invalid("name", f"of the {kind.value} policy is {fixed}, always", "Leave the name out.")
+    return await asyncio.to_thread(read_policy, kind, text, account=account, region=region, name=name)
 
 
 def _refuse_unexpected(key: PolicyKey, current: int, expected: int | None, create_only: bool) -> None:

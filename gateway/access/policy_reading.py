@@ -1,16 +1,17 @@
 """Reading policies, and what they would say to a request (R14, R32)."""
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from gateway.access import ground
-from gateway.access.compiled import CompiledPolicies
+from gateway.access.compiled import CompiledPolicies, read_stored
 from gateway.access.model import StoredPolicy
 from gateway.access.policy_keys import key_of, policy_not_found
 from gateway.access.principal import principal_of
 from gateway.access.warnings import hindrances
-from gateway.errors import Kind, Refused
+from gateway.errors import Kind, Refused, invalid
 from gateway.identity.caller import Caller
 from gateway.identity.ports import Clock
 from gateway.store import directory, policies
@@ -18,6 +19,8 @@ from gateway.store.database import Database
 from jitgate.v1 import annotations_pb2 as declared
 from policy.explanation import outcome_to_dict
 from policy.model import PolicyKind, Resource
+from policy.ssm.manual import NoCounterpart
+from policy.written import Form, forms_of, in_form
 
 _WORDS = {
     "auto_approved": "approved at once",
@@ -45,16 +48,31 @@ class PolicyReader:
         self._compiled = compiled
 
     async def get(
-        self, caller: Caller, kind: PolicyKind, scope: tuple[str, str], name: str, version: int = 0
+        self,
+        caller: Caller,
+        kind: PolicyKind,
+        scope: tuple[str, str],
+        name: str,
+        version: int = 0,
+        *,
+        form: Form | None = None,
     ) -> StoredPolicy:
-        """That version (0: the one in force). Raises Refused POLICY_NOT_FOUND or NOT_PERMITTED."""
+        """That version (0: the one in force), its text in that form (None: as it was put).
+
+        Raises Refused: POLICY_NOT_FOUND, NOT_PERMITTED; of a form INVALID_FIELD, NO_COUNTERPART, POLICY_UNUSABLE.
+        """
+        if form is not None and form not in forms_of(kind):
+            known = " or ".join(forms_of(kind))
+            raise invalid(
+                "form", f"of a {kind.value} policy is {known}, not {form.value}", "Ask for one of these."
+            )
         key = key_of(kind, scope, name)
         _require_reading(caller, kind, scope)
         async with self._database.read() as connection:
             stored = await policies.get(connection, key, version)
         if stored is None:
             raise policy_not_found(key)
-        return stored
+        return stored if form is None else await asyncio.to_thread(_in_form, stored, form)
 
     async def newest(
         self,
@@ -111,6 +129,19 @@ class PolicyReader:
         if found:
             said += " But before the policies are asked: " + "; ".join(found) + "."
         return Explained(outcome, said, {**decision.explanation.to_dict(), "hindrances": list(found)})
+
+
+def _in_form(stored: StoredPolicy, form: Form) -> StoredPolicy:
+    try:
+        return replace(stored, text=in_form(read_stored(stored), stored.text, form))
+    except NoCounterpart as missing:
+        raise Refused(
+            Kind.FAILED_PRECONDITION,
+            "NO_COUNTERPART",
+            f"{stored.key.name} says what has no counterpart in the form of {form.value}: {missing}.",
+            "Look at it as it was put, or put it without that.",
+            metadata={"policy": stored.key.name, "what": str(missing)},
+        ) from None
 
 
 def _require_reading(caller: Caller, kind: PolicyKind | None, scope: tuple[str, str]) -> None:

@@ -15,11 +15,19 @@ from gateway.errors import Refused, invalid
 from jitgate.v1 import common_pb2, identity_pb2, policy_pb2, policy_pb2_grpc
 from policy.findings import Finding
 from policy.model import PolicyKind
+from policy.written import Form
 
 _KINDS = {
     identity_pb2.POLICY_KIND_DENY: PolicyKind.DENY,
     identity_pb2.POLICY_KIND_AUTO: PolicyKind.AUTO,
     identity_pb2.POLICY_KIND_MANUAL: PolicyKind.MANUAL,
+}
+_FORMS = {
+    policy_pb2.POLICY_FORM_UNSPECIFIED: None,
+    policy_pb2.POLICY_FORM_CEDAR: Form.CEDAR,
+    policy_pb2.POLICY_FORM_YAML: Form.YAML,
+    policy_pb2.POLICY_FORM_JSON: Form.JSON,
+    policy_pb2.POLICY_FORM_AWS: Form.AWS,
 }
 _NUMBERS = {kind: number for number, kind in _KINDS.items()}
 # gRPC clients take 8 KiB of trailing metadata unless told otherwise; the rest of a refusal needs room as well.
@@ -41,6 +49,7 @@ class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
                 _kind(request.kind),
                 values.scope(request.scope),
                 request.text,
+                name=request.name,
                 expected_version=request.expected_version or None,
                 create_only=request.create_only,
             )
@@ -52,7 +61,12 @@ class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
         self, request: policy_pb2.GetPolicyRequest, context: object
     ) -> policy_pb2.GetPolicyResponse:
         stored = await self._reader.get(
-            caller(), _kind(request.kind), values.scope(request.scope), request.name, request.version
+            caller(),
+            _kind(request.kind),
+            values.scope(request.scope),
+            request.name,
+            request.version,
+            form=_form(request.form),
         )
         return policy_pb2.GetPolicyResponse(policy=_policy(stored))
 
@@ -84,7 +98,7 @@ class PolicyService(policy_pb2_grpc.PolicyServiceServicer):
         self, request: policy_pb2.ValidatePolicyRequest, context: object
     ) -> policy_pb2.ValidatePolicyResponse:
         checked = await self._policies.validate(
-            caller(), _kind(request.kind), values.scope(request.scope), request.text
+            caller(), _kind(request.kind), values.scope(request.scope), request.text, name=request.name
         )
         return policy_pb2.ValidatePolicyResponse(
             findings=[_finding(finding) for finding in checked.findings], warnings=checked.warnings
@@ -122,6 +136,12 @@ def _kind(number: "identity_pb2.PolicyKind.ValueType") -> PolicyKind:
     if kind is None:
         raise invalid("kind", "is none of deny, auto, manual", "Say which kind of policy is meant.")
     return kind
+
+
+def _form(number: "policy_pb2.PolicyForm.ValueType") -> Form | None:
+    if number not in _FORMS:
+        raise invalid("form", "is none of cedar, yaml, json, aws", "Leave it out for the policy as it was put.")
+    return _FORMS[number]
 
 
 def _policy(stored: StoredPolicy) -> policy_pb2.Policy:

@@ -259,6 +259,23 @@ def test_the_kind_follows_from_the_file(
     assert (identity_pb2.PolicyKind.Name(asked.kind), asked.text) == (kind, "text")
 
 
+def test_a_document_is_put_under_a_name_and_a_policy_shown_as_one(
+    server: StandIn, jit: Jit, tmp_path: Path
+) -> None:
+    file = tmp_path / "a.json"
+    file.write_text("{}")
+    assert jit("policies", "put", str(file), "--name", "web").returncode == 0
+    assert jit("policies", "validate", str(file), "--name", "web").returncode == 0
+    assert [server.world.asked(call)[0].name for call in ("PutPolicy", "ValidatePolicy")] == ["web", "web"]
+    jit("policies", "show", "web", "--form", "aws")
+    jit("policies", "show", "web")
+    assert [asked.form for asked in server.world.asked("GetPolicy")] == [
+        policy_pb2.POLICY_FORM_AWS,
+        policy_pb2.POLICY_FORM_UNSPECIFIED,
+    ]
+    assert jit("policies", "show", "web", "--form", "xml").returncode == 2
+
+
 @pytest.mark.rule("R14")
 def test_an_explanation_is_told_statement_by_statement(server: StandIn, jit: Jit) -> None:
     said = {

@@ -1,6 +1,7 @@
 """`jit policies`: what is approved at once, what people are asked for, what never goes by itself."""
 
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -40,9 +41,26 @@ Kind = Annotated[
     KindName | None, typer.Option("--kind", help="Inferred: .cedar is auto, .yaml, .yml and .json are manual.")
 ]
 Deny = Annotated[bool, typer.Option("--deny", help="Short for --kind deny.")]
+Called = Annotated[
+    str,
+    typer.Option(
+        "--name",
+        metavar="NAME",
+        help="What a manual policy is called whose text is an AWS document, which can't say.",
+    ),
+]
 Name = Annotated[
     str, typer.Argument(metavar="NAME", help="deny-access, auto-approval, or a manual policy's name.")
 ]
+
+
+class PolicyForm(StrEnum):
+    """How a policy can be written: deny and auto in cedar or aws, manual in yaml, json or aws."""
+
+    CEDAR = "cedar"
+    YAML = "yaml"
+    JSON = "json"
+    AWS = "aws"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -57,13 +75,18 @@ def put(
     deny: Deny = False,
     expect: Annotated[int, typer.Option(metavar="N", min=0, help="Refuse unless N is the latest version.")] = 0,
     create: Annotated[bool, typer.Option("--create", help="Refuse if there is one already.")] = False,
+    name: Called = "",
     account: Account = "",
     region: Region = "",
     output: Output = Format.TABLE,
 ) -> None:
     """Store a policy as its next version. A policy that is not valid is refused with all that is wrong."""
     wanted = policy.PutPolicyRequest(
-        kind=_kind(file, kind, deny=deny), text=_text(file), expected_version=expect, create_only=create
+        kind=_kind(file, kind, deny=deny),
+        text=_text(file),
+        expected_version=expect,
+        create_only=create,
+        name=name,
     )
     set_scope(wanted, account, region)
     try:
@@ -89,12 +112,13 @@ def validate(
     file: File,
     kind: Kind = None,
     deny: Deny = False,
+    name: Called = "",
     account: Account = "",
     region: Region = "",
     output: Output = Format.TABLE,
 ) -> None:
     """Check a policy without storing it. Exit code 1: it is not valid."""
-    wanted = policy.ValidatePolicyRequest(kind=_kind(file, kind, deny=deny), text=_text(file))
+    wanted = policy.ValidatePolicyRequest(kind=_kind(file, kind, deny=deny), text=_text(file), name=name)
     set_scope(wanted, account, region)
     with gateway() as channel:
         answer = channel.unary(f"{SERVICE}/ValidatePolicy", wanted, policy.ValidatePolicyResponse)
@@ -142,14 +166,21 @@ def list_(
 
 @policies.command()
 def show(
+    *,
     name: Name,
     version: Annotated[int, typer.Option(metavar="N", min=0, help="An earlier version; default: the latest.")] = 0,
+    form: Annotated[
+        PolicyForm | None,
+        typer.Option("--form", help="Another form than it was put in; aws is a Systems Manager document."),
+    ] = None,
     account: Account = "",
     region: Region = "",
     output: Output = Format.TABLE,
 ) -> None:
-    """Print a policy's text as it was put."""
+    """Print a policy's text, as it was put or in another form."""
     wanted = policy.GetPolicyRequest(kind=_kind_of(name), name=name, version=version)
+    if form is not None:
+        wanted.form = policy.PolicyForm.Value(f"POLICY_FORM_{form.name}")
     set_scope(wanted, account, region)
     with gateway() as channel:
         answer = channel.unary(f"{SERVICE}/GetPolicy", wanted, policy.GetPolicyResponse)

@@ -29,7 +29,7 @@ from jitgate.v1 import common_pb2 as jitgate_dot_v1_dot_common__pb2
 from jitgate.v1 import identity_pb2 as jitgate_dot_v1_dot_identity__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17jitgate/v1/policy.proto\x12\njitgate.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cjitgate/v1/annotations.proto\x1a\x17jitgate/v1/common.proto\x1a\x19jitgate/v1/identity.proto\"\xd5\x01\n\x06Policy\x12$\n\x04kind\x18\x01 \x01(\x0e\x32\x16.jitgate.v1.PolicyKind\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x05\x12 \n\x05scope\x18\x04 \x01(\x0b\x32\x11.jitgate.v1.Scope\x12\x0c\n\x04text\x18\x05 \x01(\t\x12\x11\n\tauthor_id\x18\x06 \x01(\t\x12.\n\ncreated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x64\x65scription\x18\x08 \x01(\t\"\x98\x01\n\rPolicyFinding\x12\x0c\n\x04line\x18\x01 \x01(\x05\x12\x0e\n\x06\x63olumn\x18\x02 \x01(\x05\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x1a\n\rwrite_instead\x18\x04 \x01(\tH\x00\x88\x01\x01\x12\x15\n\rreplace_start\x18\x05 \x01(\x05\x12\x13\n\x0breplace_end\x18\x06 \x01(\x05\x42\x10\n\x0e_write_instead\"=\n\x0ePolicyFindings\x12+\n\x08\x66indings\x18\x01 \x03(\x0b\x32\x19.jitgate.v1.PolicyFinding\"\xa9\x01\n\x10PutPolicyRequest\x12$\n\x04kind\x18\x01 \x01(\x0e\x32\x16.jitgate.v1.PolicyKind\x12 \n\x05scope\x18\x02 \x01(\x0b\x32\x11.jitgate.v1.Scope\x12\x16\n\x04text\x18\x03 \x01(\tB\x08\x92\xb5\x18\x04\x10\x80\x80\x10\x12 \n\x10\x65xpected_version\x18\x04 \x01(\x05\x42\x06\x92\xb5\x18\x02(\x00\x12\x13\n\x0b\x63reate_only\x18\x05 \x01(\x08\"I\n\x11PutPolicyResponse\x12\"\n\x06policy\x18\x01 \x01(\x0b\x32\x12.jitgate.v1.Policy\x12\x10\n\x08warnings\x18\x02 \x03(\t\"\x8a\x01\n\x10GetPolicyRequest\x12$\n\x04kind\x18\x01 \x01(\x0e\x32\x16.jitgate.v1.PolicyKind\x12 \n\x05scope\x18\x02 \x01(\x0b\x32\x11.jitgate.v1.Scope\x12\x15\n\x04name\x18\x03 \x01(\tB\x07\x92\xb5\x18\x03\x10\x80\x01\x12\x17\n\x07version\x18\x04 \x01(\x05\x42\x06\x92\xb5\x18\x02(\x00\"7\n\x11GetPolicyResponse\x12\"\n\x06policy\x18\x01 \x01(\x0b\x32\x12.jitgate.v1.Policy\"\x9b\x01\n\x13ListPoliciesRequest\x12%\n\x04page\x18\x01 \x01(\x0b\x32\x17.jitgate.v1.PageRequest\x12 \n\x05scope\x18\x02 \x01(\x0b\x32\x11.jitgate.v1.Scope\x12$\n\x04kind\x18\x03 \x01(\x0e\x32\x16.jitgate.v1.PolicyKind\x12\x15\n\x04name\x18\x04 \x01(\tB\x07\x92\xb5\x18\x03\x10\x80\x01\"U\n\x14ListPoliciesResponse\x12$\n\x08policies\x18\x01 \x03(\x0b\x32\x12.jitgate.v1.Policy\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"t\n\x13\x44\x65letePolicyRequest\x12$\n\x04kind\x18\x01 \x01(\x0e\x32\x16.jitgate.v1.PolicyKind\x12 \n\x05scope\x18\x02 \x01(\x0b\x32\x11.jitgate.v1.Scope\x12\x15\n\x04name\x18\x03 \x01(\tB\x07\x92\xb5\x18\x03\x10\x80\x01\"\x16\n\x14\x44\x65letePolicyResponse\"w\n\x15ValidatePolicyRequest\x12$\n\x04kind\x18\x01 \x01(\x0e\x32\x16.jitgate.v1.PolicyKind\x12\x16\n\x04text\x18\x02 \x01(\tB\x08\x92\xb5\x18\x04\x10\x80\x80\x10\x12 \n\x05scope\x18\x03 \x01(\x0b\x32\x11.jitgate.v1.Scope\"W\n\x16ValidatePolicyResponse\x12+\n\x08\x66indings\x18\x01 \x03(\x0b\x32\x19.jitgate.v1.PolicyFinding\x12\x10\n\x08warnings\x18\x02 \x03(\t\"f\n\x0e\x45xplainRequest\x12 \n\x05scope\x18\x01 \x01(\x0b\x32\x11.jitgate.v1.Scope\x12\x19\n\x07user_id\x18\x02 \x01(\tB\x08\x92\xb5\x18\x04\x08\x01\x10@\x12\x17\n\x04node\x18\x03 \x01(\tB\t\x92\xb5\x18\x05\x08\x01\x10\x80\x01\"a\n\x0f\x45xplainResponse\x12\x0f\n\x07outcome\x18\x01 \x01(\t\x12\x0f\n\x07summary\x18\x02 \x01(\t\x12,\n\x0b\x65xplanation\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct2\x8a\x04\n\rPolicyService\x12N\n\tPutPolicy\x12\x1c.jitgate.v1.PutPolicyRequest\x1a\x1d.jitgate.v1.PutPolicyResponse\"\x04\x88\xb5\x18\x06\x12N\n\tGetPolicy\x12\x1c.jitgate.v1.GetPolicyRequest\x1a\x1d.jitgate.v1.GetPolicyResponse\"\x04\x88\xb5\x18\x05\x12W\n\x0cListPolicies\x12\x1f.jitgate.v1.ListPoliciesRequest\x1a .jitgate.v1.ListPoliciesResponse\"\x04\x88\xb5\x18\x05\x12W\n\x0c\x44\x65letePolicy\x12\x1f.jitgate.v1.DeletePolicyRequest\x1a .jitgate.v1.DeletePolicyResponse\"\x04\x88\xb5\x18\x06\x12]\n\x0eValidatePolicy\x12!.jitgate.v1.ValidatePolicyRequest\x1a\".jitgate.v1.ValidatePolicyResponse\"\x04\x88\xb5\x18\x02\x12H\n\x07\x45xplain\x12\x1a.jitgate.v1.ExplainRequest\x1a\x1b.jitgate.v1.ExplainResponse\"\x04\x88\xb5\x18\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17jitgate/v1/policy.proto\x12\njitgate.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cjitgate/v1/annotations.proto\x1a\x17jitgate/v1/common.proto\x1a\x19jitgate/v1/identity.proto\"\xd5\x01\n\x06Policy\x12$\n\x04kind\x18\x01 \x01(\x0e\x32\x16.jitgate.v1.PolicyKind\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x05\x12 \n\x05scope\x18\x04 \x01(\x0b\x32\x11.jitgate.v1.Scope\x12\x0c\n\x04text\x18\x05 \x01(\t\x12\x11\n\tauthor_id\x18\x06 \x01(\t\x12.\n\ncreated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x64\x65scription\x18\x08 \x01(\t\"\x98\x01\n\rPolicyFinding\x12\x0c\n\x04line\x18\x01 \x01(\x05\x12\x0e\n\x06\x63olumn\x18\x02 \x01(\x05\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x1a\n\rwrite_instead\x18\x04 \x01(\tH\x00\x88\x01\x01\x12\x15\n\rreplace_start\x18\x05 \x01(\x05\x12\x13\n\x0breplace_end\x18\x06 \x01(\x05\x42\x10\n\x0e_write_instead\"=\n\x0ePolicyFindings\x12+\n\x08\x66indings\x18\x01 \x03(\x0b\x32\x19.jitgate.v1.PolicyFinding\"\xc0\x01\n\x10PutPolicyRequest\x12$\n\x04kind\x18\x01 \x01(\x0e\x32\x16.jitgate.v1.PolicyKind\x12 \n\x05scope\x18\x02 \x01(\x0b\x32\x11.jitgate.v1.Scope\x12\x16\n\x04text\x18\x03 \x01(\tB\x08\x92\xb5\x18\x04\x10\x80\x80\x10\x12 \n\x10\x65xpected_version\x18\x04 \x01(\x05\x42\x06\x92\xb5\x18\x02(\x00\x12\x13\n\x0b\x63reate_only\x18\x05 \x01(\x08\x12\x15\n\x04name\x18\x06 \x01(\tB\x07\x92\xb5\x18\x03\x10\x80\x01\"I\n\x11PutPolicyResponse\x12\"\n\x06policy\x18\x01 \x01(\x0b\x32\x12.jitgate.v1.Policy\x12\x10\n\x08warnings\x18\x02 \x03(\t\"\xb0\x01\n\x10GetPolicyRequest\x12$\n\x04kind\x18\x01 \x01(\x0e\x32\x16.jitgate.v1.PolicyKind\x12 \n\x05scope\x18\x02 \x01(\x0b\x32\x11.jitgate.v1.Scope\x12\x15\n\x04name\x18\x03 \x01(\tB\x07\x92\xb5\x18\x03\x10\x80\x01\x12\x17\n\x07version\x18\x04 \x01(\x05\x42\x06\x92\xb5\x18\x02(\x00\x12$\n\x04\x66orm\x18\x05 \x01(\x0e\x32\x16.jitgate.v1.PolicyForm\"7\n\x11GetPolicyResponse\x12\"\n\x06policy\x18\x01 \x01(\x0b\x32\x12.jitgate.v1.Policy\"\x9b\x01\n\x13ListPoliciesRequest\x12%\n\x04page\x18\x01 \x01(\x0b\x32\x17.jitgate.v1.PageRequest\x12 \n\x05scope\x18\x02 \x01(\x0b\x32\x11.jitgate.v1.Scope\x12$\n\x04kind\x18\x03 \x01(\x0e\x32\x16.jitgate.v1.PolicyKind\x12\x15\n\x04name\x18\x04 \x01(\tB\x07\x92\xb5\x18\x03\x10\x80\x01\"U\n\x14ListPoliciesResponse\x12$\n\x08policies\x18\x01 \x03(\x0b\x32\x12.jitgate.v1.Policy\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"t\n\x13\x44\x65letePolicyRequest\x12$\n\x04kind\x18\x01 \x01(\x0e\x32\x16.jitgate.v1.PolicyKind\x12 \n\x05scope\x18\x02 \x01(\x0b\x32\x11.jitgate.v1.Scope\x12\x15\n\x04name\x18\x03 \x01(\tB\x07\x92\xb5\x18\x03\x10\x80\x01\"\x16\n\x14\x44\x65letePolicyResponse\"\x8e\x01\n\x15ValidatePolicyRequest\x12$\n\x04kind\x18\x01 \x01(\x0e\x32\x16.jitgate.v1.PolicyKind\x12\x16\n\x04text\x18\x02 \x01(\tB\x08\x92\xb5\x18\x04\x10\x80\x80\x10\x12 \n\x05scope\x18\x03 \x01(\x0b\x32\x11.jitgate.v1.Scope\x12\x15\n\x04name\x18\x04 \x01(\tB\x07\x92\xb5\x18\x03\x10\x80\x01\"W\n\x16ValidatePolicyResponse\x12+\n\x08\x66indings\x18\x01 \x03(\x0b\x32\x19.jitgate.v1.PolicyFinding\x12\x10\n\x08warnings\x18\x02 \x03(\t\"f\n\x0e\x45xplainRequest\x12 \n\x05scope\x18\x01 \x01(\x0b\x32\x11.jitgate.v1.Scope\x12\x19\n\x07user_id\x18\x02 \x01(\tB\x08\x92\xb5\x18\x04\x08\x01\x10@\x12\x17\n\x04node\x18\x03 \x01(\tB\t\x92\xb5\x18\x05\x08\x01\x10\x80\x01\"a\n\x0f\x45xplainResponse\x12\x0f\n\x07outcome\x18\x01 \x01(\t\x12\x0f\n\x07summary\x18\x02 \x01(\t\x12,\n\x0b\x65xplanation\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct*\x81\x01\n\nPolicyForm\x12\x1b\n\x17POLICY_FORM_UNSPECIFIED\x10\x00\x12\x15\n\x11POLICY_FORM_CEDAR\x10\x01\x12\x14\n\x10POLICY_FORM_YAML\x10\x02\x12\x14\n\x10POLICY_FORM_JSON\x10\x03\x12\x13\n\x0fPOLICY_FORM_AWS\x10\x04\x32\x8a\x04\n\rPolicyService\x12N\n\tPutPolicy\x12\x1c.jitgate.v1.PutPolicyRequest\x1a\x1d.jitgate.v1.PutPolicyResponse\"\x04\x88\xb5\x18\x06\x12N\n\tGetPolicy\x12\x1c.jitgate.v1.GetPolicyRequest\x1a\x1d.jitgate.v1.GetPolicyResponse\"\x04\x88\xb5\x18\x05\x12W\n\x0cListPolicies\x12\x1f.jitgate.v1.ListPoliciesRequest\x1a .jitgate.v1.ListPoliciesResponse\"\x04\x88\xb5\x18\x05\x12W\n\x0c\x44\x65letePolicy\x12\x1f.jitgate.v1.DeletePolicyRequest\x1a .jitgate.v1.DeletePolicyResponse\"\x04\x88\xb5\x18\x06\x12]\n\x0eValidatePolicy\x12!.jitgate.v1.ValidatePolicyRequest\x1a\".jitgate.v1.ValidatePolicyResponse\"\x04\x88\xb5\x18\x02\x12H\n\x07\x45xplain\x12\x1a.jitgate.v1.ExplainRequest\x1a\x1b.jitgate.v1.ExplainResponse\"\x04\x88\xb5\x18\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,6 +40,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PUTPOLICYREQUEST'].fields_by_name['text']._serialized_options = b'\222\265\030\004\020\200\200\020'
   _globals['_PUTPOLICYREQUEST'].fields_by_name['expected_version']._loaded_options = None
   _globals['_PUTPOLICYREQUEST'].fields_by_name['expected_version']._serialized_options = b'\222\265\030\002(\000'
+  _globals['_PUTPOLICYREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_PUTPOLICYREQUEST'].fields_by_name['name']._serialized_options = b'\222\265\030\003\020\200\001'
   _globals['_GETPOLICYREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_GETPOLICYREQUEST'].fields_by_name['name']._serialized_options = b'\222\265\030\003\020\200\001'
   _globals['_GETPOLICYREQUEST'].fields_by_name['version']._loaded_options = None
@@ -50,6 +52,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DELETEPOLICYREQUEST'].fields_by_name['name']._serialized_options = b'\222\265\030\003\020\200\001'
   _globals['_VALIDATEPOLICYREQUEST'].fields_by_name['text']._loaded_options = None
   _globals['_VALIDATEPOLICYREQUEST'].fields_by_name['text']._serialized_options = b'\222\265\030\004\020\200\200\020'
+  _globals['_VALIDATEPOLICYREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_VALIDATEPOLICYREQUEST'].fields_by_name['name']._serialized_options = b'\222\265\030\003\020\200\001'
   _globals['_EXPLAINREQUEST'].fields_by_name['user_id']._loaded_options = None
   _globals['_EXPLAINREQUEST'].fields_by_name['user_id']._serialized_options = b'\222\265\030\004\010\001\020@'
   _globals['_EXPLAINREQUEST'].fields_by_name['node']._loaded_options = None
@@ -66,6 +70,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_POLICYSERVICE'].methods_by_name['ValidatePolicy']._serialized_options = b'\210\265\030\002'
   _globals['_POLICYSERVICE'].methods_by_name['Explain']._loaded_options = None
   _globals['_POLICYSERVICE'].methods_by_name['Explain']._serialized_options = b'\210\265\030\005'
+  _globals['_POLICYFORM']._serialized_start=1949
+  _globals['_POLICYFORM']._serialized_end=2078
   _globals['_POLICY']._serialized_start=185
   _globals['_POLICY']._serialized_end=398
   _globals['_POLICYFINDING']._serialized_start=401
@@ -73,29 +79,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_POLICYFINDINGS']._serialized_start=555
   _globals['_POLICYFINDINGS']._serialized_end=616
   _globals['_PUTPOLICYREQUEST']._serialized_start=619
-  _globals['_PUTPOLICYREQUEST']._serialized_end=788
-  _globals['_PUTPOLICYRESPONSE']._serialized_start=790
-  _globals['_PUTPOLICYRESPONSE']._serialized_end=863
-  _globals['_GETPOLICYREQUEST']._serialized_start=866
-  _globals['_GETPOLICYREQUEST']._serialized_end=1004
-  _globals['_GETPOLICYRESPONSE']._serialized_start=1006
-  _globals['_GETPOLICYRESPONSE']._serialized_end=1061
-  _globals['_LISTPOLICIESREQUEST']._serialized_start=1064
-  _globals['_LISTPOLICIESREQUEST']._serialized_end=1219
-  _globals['_LISTPOLICIESRESPONSE']._serialized_start=1221
-  _globals['_LISTPOLICIESRESPONSE']._serialized_end=1306
-  _globals['_DELETEPOLICYREQUEST']._serialized_start=1308
-  _globals['_DELETEPOLICYREQUEST']._serialized_end=1424
-  _globals['_DELETEPOLICYRESPONSE']._serialized_start=1426
-  _globals['_DELETEPOLICYRESPONSE']._serialized_end=1448
-  _globals['_VALIDATEPOLICYREQUEST']._serialized_start=1450
-  _globals['_VALIDATEPOLICYREQUEST']._serialized_end=1569
-  _globals['_VALIDATEPOLICYRESPONSE']._serialized_start=1571
-  _globals['_VALIDATEPOLICYRESPONSE']._serialized_end=1658
-  _globals['_EXPLAINREQUEST']._serialized_start=1660
-  _globals['_EXPLAINREQUEST']._serialized_end=1762
-  _globals['_EXPLAINRESPONSE']._serialized_start=1764
-  _globals['_EXPLAINRESPONSE']._serialized_end=1861
-  _globals['_POLICYSERVICE']._serialized_start=1864
-  _globals['_POLICYSERVICE']._serialized_end=2386
+  _globals['_PUTPOLICYREQUEST']._serialized_end=811
+  _globals['_PUTPOLICYRESPONSE']._serialized_start=813
+  _globals['_PUTPOLICYRESPONSE']._serialized_end=886
+  _globals['_GETPOLICYREQUEST']._serialized_start=889
+  _globals['_GETPOLICYREQUEST']._serialized_end=1065
+  _globals['_GETPOLICYRESPONSE']._serialized_start=1067
+  _globals['_GETPOLICYRESPONSE']._serialized_end=1122
+  _globals['_LISTPOLICIESREQUEST']._serialized_start=1125
+  _globals['_LISTPOLICIESREQUEST']._serialized_end=1280
+  _globals['_LISTPOLICIESRESPONSE']._serialized_start=1282
+  _globals['_LISTPOLICIESRESPONSE']._serialized_end=1367
+  _globals['_DELETEPOLICYREQUEST']._serialized_start=1369
+  _globals['_DELETEPOLICYREQUEST']._serialized_end=1485
+  _globals['_DELETEPOLICYRESPONSE']._serialized_start=1487
+  _globals['_DELETEPOLICYRESPONSE']._serialized_end=1509
+  _globals['_VALIDATEPOLICYREQUEST']._serialized_start=1512
+  _globals['_VALIDATEPOLICYREQUEST']._serialized_end=1654
+  _globals['_VALIDATEPOLICYRESPONSE']._serialized_start=1656
+  _globals['_VALIDATEPOLICYRESPONSE']._serialized_end=1743
+  _globals['_EXPLAINREQUEST']._serialized_start=1745
+  _globals['_EXPLAINREQUEST']._serialized_end=1847
+  _globals['_EXPLAINRESPONSE']._serialized_start=1849
+  _globals['_EXPLAINRESPONSE']._serialized_end=1946
+  _globals['_POLICYSERVICE']._serialized_start=2081
+  _globals['_POLICYSERVICE']._serialized_end=2603
 # @@protoc_insertion_point(module_scope)

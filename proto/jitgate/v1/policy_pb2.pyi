@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from jitgate.v1 import common_pb2 as _common_pb2
 from jitgate.v1 import identity_pb2 as _identity_pb2
 import builtins as _builtins
@@ -21,6 +22,32 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _PolicyForm:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PolicyFormEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PolicyForm.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    POLICY_FORM_UNSPECIFIED: _PolicyForm.ValueType  # 0
+    """As it was put."""
+    POLICY_FORM_CEDAR: _PolicyForm.ValueType  # 1
+    POLICY_FORM_YAML: _PolicyForm.ValueType  # 2
+    POLICY_FORM_JSON: _PolicyForm.ValueType  # 3
+    POLICY_FORM_AWS: _PolicyForm.ValueType  # 4
+    """The content of a Systems Manager document, in JSON; as it was put if it was put so."""
+
+class PolicyForm(_PolicyForm, metaclass=_PolicyFormEnumTypeWrapper):
+    """How a policy is written. Deny and auto are written in CEDAR or AWS, manual in YAML, JSON or AWS."""
+
+POLICY_FORM_UNSPECIFIED: PolicyForm.ValueType  # 0
+"""As it was put."""
+POLICY_FORM_CEDAR: PolicyForm.ValueType  # 1
+POLICY_FORM_YAML: PolicyForm.ValueType  # 2
+POLICY_FORM_JSON: PolicyForm.ValueType  # 3
+POLICY_FORM_AWS: PolicyForm.ValueType  # 4
+"""The content of a Systems Manager document, in JSON; as it was put if it was put so."""
+Global___PolicyForm: _TypeAlias = PolicyForm  # noqa: Y015
 
 @_typing.final
 class Policy(_message.Message):
@@ -39,10 +66,12 @@ class Policy(_message.Message):
     """Fixed for deny ("deny-access") and auto ("auto-approval"); from the document for manual."""
     version: _builtins.int
     text: _builtins.str
-    """As it was given: Cedar for deny and auto, YAML or JSON for manual."""
+    """As it was given, unless another form was asked for: Cedar for deny and auto, YAML or JSON for manual, or the
+    content of a Systems Manager document for each.
+    """
     author_id: _builtins.str
     description: _builtins.str
-    """Manual only: what the document says, for listings."""
+    """What the text says, for listings; Cedar by itself has no place for it."""
     @_builtins.property
     def scope(self) -> _common_pb2.Scope:
         """Unset for deny: it holds for the whole organization."""
@@ -138,6 +167,7 @@ class PutPolicyRequest(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
     CREATE_ONLY_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
     kind: _identity_pb2.PolicyKind.ValueType
     text: _builtins.str
     expected_version: _builtins.int
@@ -145,6 +175,10 @@ class PutPolicyRequest(_message.Message):
     exist yet" is expressed by create_only.
     """
     create_only: _builtins.bool
+    name: _builtins.str
+    """How a manual policy is called whose text doesn't say it, as the content of a Systems Manager document doesn't.
+    If the text says it too, it has to be the same.
+    """
     @_builtins.property
     def scope(self) -> _common_pb2.Scope: ...
     def __init__(
@@ -155,10 +189,11 @@ class PutPolicyRequest(_message.Message):
         text: _builtins.str = ...,
         expected_version: _builtins.int = ...,
         create_only: _builtins.bool = ...,
+        name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["scope", b"scope"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_only", b"create_only", "expected_version", b"expected_version", "kind", b"kind", "scope", b"scope", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_only", b"create_only", "expected_version", b"expected_version", "kind", b"kind", "name", b"name", "scope", b"scope", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -198,10 +233,13 @@ class GetPolicyRequest(_message.Message):
     SCOPE_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    FORM_FIELD_NUMBER: _builtins.int
     kind: _identity_pb2.PolicyKind.ValueType
     name: _builtins.str
     version: _builtins.int
     """0 for the latest."""
+    form: Global___PolicyForm.ValueType
+    """FAILED_PRECONDITION NO_COUNTERPART names what of the policy can't be said in it."""
     @_builtins.property
     def scope(self) -> _common_pb2.Scope: ...
     def __init__(
@@ -211,10 +249,11 @@ class GetPolicyRequest(_message.Message):
         scope: _common_pb2.Scope | None = ...,
         name: _builtins.str = ...,
         version: _builtins.int = ...,
+        form: Global___PolicyForm.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["scope", b"scope"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "name", b"name", "scope", b"scope", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["form", b"form", "kind", b"kind", "name", b"name", "scope", b"scope", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -341,8 +380,11 @@ class ValidatePolicyRequest(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     SCOPE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
     kind: _identity_pb2.PolicyKind.ValueType
     text: _builtins.str
+    name: _builtins.str
+    """As for PutPolicy."""
     @_builtins.property
     def scope(self) -> _common_pb2.Scope: ...
     def __init__(
@@ -351,10 +393,11 @@ class ValidatePolicyRequest(_message.Message):
         kind: _identity_pb2.PolicyKind.ValueType = ...,
         text: _builtins.str = ...,
         scope: _common_pb2.Scope | None = ...,
+        name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["scope", b"scope"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "scope", b"scope", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "name", b"name", "scope", b"scope", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

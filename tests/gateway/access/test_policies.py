@@ -1,4 +1,5 @@
 import asyncio
+import json
 
 import pytest
 
@@ -7,6 +8,7 @@ from gateway.access.policies import PolicyInvalid
 from gateway.identity.model import Role, RoleGrant
 from gateway.store import tables
 from policy.model import PolicyKind
+from policy.written import Form
 from tests.gateway.access.refusals import refused
 from tests.gateway.access.world import AUTO, DATABASE_NODE, DENY, HOME, START, WEB, Hands, World, manual
 
@@ -104,6 +106,77 @@ async def test_every_finding_comes_at_once_and_nothing_is_stored(world: World) -
 async def test_texts_that_are_no_such_policy(world: World, kind: PolicyKind, text: str) -> None:
     async with refused(world, "POLICY_INVALID"):
         await world.policies.put(await world.caller("root"), kind, HOME, text)
+
+
+AWS_MANUAL = """\
+schemaVersion: '0.3'
+description: databases
+accessTokenRole: SSM-JustInTimeAccessTokenRole
+accessDuration: 14400
+targets: [{Key: 'tag:Workload', Values: [db]}]
+mainSteps:
+- name: ManualApproval
+  action: aws:approve
+  inputs: {EnhancedApprovals: {Approvers: [{approver: olga, type: SSOUser}]}}
+"""
+AWS_AUTO = json.dumps({
+    "schemaVersion": "0.3",
+    "description": "for developers",
+    "AutoApprovalPolicyDocuments": [{"type": "Cedar", "content": AUTO}],
+})  # fmt: skip
+
+
+@pytest.mark.rule("R8")
+@pytest.mark.rule("R15")
+async def test_a_manual_policy_decides_in_the_form_of_awss_documents_too(world: World) -> None:
+    root = await world.caller("root")
+    stored, _ = await world.policies.put(root, MANUAL, HOME, AWS_MANUAL, name="databases")
+    assert (stored.key.name, stored.description, stored.text) == ("databases", "databases", AWS_MANUAL)
+    assert (await world.policy_reader.explain(root, HOME, "alice", DATABASE_NODE)).outcome == "needs_approval"
+    shown = await world.policy_reader.get(root, MANUAL, HOME, "databases", form=Form.YAML)
+    assert "accessHours: 4" in shown.text
+    await world.policies.put(root, MANUAL, HOME, shown.text)
+    as_document = await world.policy_reader.get(root, MANUAL, HOME, "databases", 2, form=Form.AWS)
+    assert json.loads(as_document.text)["accessDuration"] == 14400
+    again, _ = await world.policies.put(root, MANUAL, HOME, as_document.text, name="databases")
+    assert again.version == 3
+    async with refused(world, "POLICY_OVERLAP"):
+        await world.policies.put(root, MANUAL, HOME, AWS_MANUAL, name="others")
+
+
+@pytest.mark.rule("R7")
+async def test_an_auto_approval_policy_decides_in_the_form_of_awss_documents_too(world: World) -> None:
+    root = await world.caller("root")
+    await world.put(AUTO_KIND, AUTO)
+    before = await world.policy_reader.explain(root, HOME, "alice", WEB)
+    stored, _ = await world.policies.put(root, AUTO_KIND, HOME, AWS_AUTO)
+    assert (stored.text, stored.description) == (AWS_AUTO, "for developers")
+    assert (await world.policy_reader.explain(root, HOME, "alice", WEB)).outcome == before.outcome
+    assert (await world.policy_reader.get(root, AUTO_KIND, HOME, "", form=Form.CEDAR)).text == AUTO
+    assert (await world.policy_reader.get(root, AUTO_KIND, HOME, "", form=Form.AWS)).text == AWS_AUTO
+
+
+async def test_a_name_is_given_beside_such_a_document_and_only_there(world: World) -> None:
+    root = await world.caller("root")
+    async with refused(world, "POLICY_INVALID"):
+        await world.policies.put(root, MANUAL, HOME, AWS_MANUAL)
+    async with refused(world, "POLICY_INVALID"):
+        await world.policies.put(root, MANUAL, HOME, manual("one"), name="other")
+    async with refused(world, "INVALID_FIELD"):
+        await world.policies.put(root, AUTO_KIND, HOME, AUTO, name="mine")
+    assert (await world.policies.validate(root, MANUAL, HOME, AWS_MANUAL)).findings
+    assert (await world.policies.validate(root, MANUAL, HOME, AWS_MANUAL, name="new")).findings == ()
+
+
+async def test_what_a_form_cannot_say_is_refused_by_name(world: World) -> None:
+    root = await world.caller("root")
+    await world.put(MANUAL, manual("one", more="windowStarts: firstSession\n"))
+    async with refused(world, "NO_COUNTERPART"):
+        await world.policy_reader.get(root, MANUAL, HOME, "one", form=Form.AWS)
+    async with refused(world, "INVALID_FIELD"):
+        await world.policy_reader.get(root, MANUAL, HOME, "one", form=Form.CEDAR)
+    async with refused(world, "INVALID_FIELD"):
+        await world.policy_reader.get(root, AUTO_KIND, HOME, "", form=Form.YAML)
 
 
 @pytest.mark.rule("R17")

@@ -70,6 +70,29 @@ async def test_pages(admin: Served) -> None:
             await admin.policy.ListPolicies(policy_pb2.ListPoliciesRequest(page=PageRequest(token=wrong)))
 
 
+async def test_a_policy_is_put_and_shown_as_a_document_of_aws(admin: Served) -> None:
+    get = policy_pb2.GetPolicyRequest(kind=POLICY_KIND_AUTO, form=policy_pb2.POLICY_FORM_AWS)
+    document = (await admin.policy.GetPolicy(get)).policy.text
+    put = policy_pb2.PutPolicyRequest(kind=POLICY_KIND_AUTO, text=document)
+    assert (await admin.policy.PutPolicy(put)).policy.version == 2
+    get.form = policy_pb2.POLICY_FORM_CEDAR
+    assert (await admin.policy.GetPolicy(get)).policy.text == AUTO
+    get = policy_pb2.GetPolicyRequest(kind=POLICY_KIND_MANUAL, name="databases", form=policy_pb2.POLICY_FORM_AWS)
+    document = (await admin.policy.GetPolicy(get)).policy.text
+    put = policy_pb2.PutPolicyRequest(kind=POLICY_KIND_MANUAL, text=document)
+    findings = policy_pb2.PolicyFindings()
+    async with answered(INVALID, "POLICY_INVALID", findings):
+        await admin.policy.PutPolicy(put)
+    assert "--name" in findings.findings[0].message
+    put.name = "databases"
+    assert (await admin.policy.PutPolicy(put)).policy.name == "databases"
+    checked = policy_pb2.ValidatePolicyRequest(kind=POLICY_KIND_MANUAL, text=document, name="databases")
+    assert not (await admin.policy.ValidatePolicy(checked)).findings
+    get.form = 99  # type: ignore[assignment]  # as a newer client might
+    async with answered(INVALID, "INVALID_FIELD"):
+        await admin.policy.GetPolicy(get)
+
+
 @pytest.mark.rule("R12")
 async def test_findings_come_as_a_detail(admin: Served) -> None:
     text = "permit(principal, action == AWS::SSM::getTokenForInstanceAccess, resource);\n"
