@@ -6,6 +6,7 @@ from enum import StrEnum
 from policy.document import parse_manual, to_json, to_yaml
 from policy.findings import Finding
 from policy.model import CedarDocument, ManualPolicy, PolicyKind
+from policy.reading.statements import read
 from policy.ssm.cedar import accepted_cedar, read_cedar, write_cedar
 from policy.ssm.manual import write_manual
 from policy.ssm.shape import instead_of_cedar, is_document
@@ -49,8 +50,13 @@ def accepted_policy(
     """
     if kind is PolicyKind.MANUAL:
         return parse_manual(text, account=account, region=region, version=version, name=name)
-    read = accepted_cedar(kind, text, account, region, version) if instead_of_cedar(text) else None
-    return read or CedarDocument(kind, account, region, version, text)
+    document = accepted_cedar(kind, text, account, region, version) if instead_of_cedar(text) else None
+    return document or CedarDocument(kind, account, region, version, text)
+
+
+def says_nothing(policy: CedarDocument) -> bool:
+    """Whether there is no statement in it: it approves nothing, or takes nothing from auto-approval."""
+    return not read(policy.text)
 
 
 def forms_of(kind: PolicyKind) -> tuple[Form, ...]:

@@ -20,9 +20,13 @@ from jitgate.v1 import annotations_pb2 as declared
 from policy.findings import Finding
 from policy.manual import find_overlaps
 from policy.model import ManualPolicy, PolicyKind
-from policy.written import Policy, read_policy
+from policy.written import Policy, read_policy, says_nothing
 
 MAX_MANUAL = 50
+_EMPTY = {
+    PolicyKind.AUTO: "There is no permit in it: nothing is approved at once any more.",
+    PolicyKind.DENY: "There is no forbid in it: nothing is kept from auto-approval any more.",
+}
 
 
 class PolicyInvalid(Refused):
@@ -162,7 +166,9 @@ class Policies:
         return [policy for policy in in_force if policy.name != new.name]
 
     async def _warnings(self, connection: AsyncConnection, read: Policy, now: datetime) -> tuple[str, ...]:
-        return await warnings.about(connection, read, now) if isinstance(read, ManualPolicy) else ()
+        if isinstance(read, ManualPolicy):
+            return await warnings.about(connection, read, now)
+        return (_EMPTY[read.kind],) if says_nothing(read) else ()
 
     async def _tell(
         self, tx: Transaction, caller: Caller, event_type: str, stored: StoredPolicy, now: datetime

@@ -108,6 +108,26 @@ async def test_texts_that_are_no_such_policy(world: World, kind: PolicyKind, tex
         await world.policies.put(await world.caller("root"), kind, HOME, text)
 
 
+@pytest.mark.rule("R12")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "\n",
+        "// later\n",
+        '{"schemaVersion": "0.3", "AutoApprovalPolicyDocuments": [{"type": "Cedar", "content": ""}]}',
+    ],
+)
+async def test_a_policy_that_says_nothing_is_accepted_with_a_warning(world: World, text: str) -> None:
+    root = await world.caller("root")
+    for kind, word in ((AUTO_KIND, "permit"), (DENY_KIND, "forbid")):
+        _, warned = await world.policies.put(root, kind, HOME, text)
+        assert [warning.split(":")[0] for warning in warned] == [f"There is no {word} in it"]
+        assert (await world.policies.validate(root, kind, HOME, text)).warnings == warned
+    assert (await world.policies.put(root, AUTO_KIND, HOME, AUTO))[1] == ()
+    assert (await world.policies.put(root, DENY_KIND, HOME, DENY))[1] == ()
+
+
 AWS_MANUAL = """\
 schemaVersion: '0.3'
 description: databases
