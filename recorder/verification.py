@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from recorder.errors import DamagedManifest, DamagedRecording, KeyRefused, ObjectMissing
-from recorder.events import Tally
+from recorder.events import Batch, Tally
 from recorder.manifest import check_manifest, parse_manifest
 from recorder.model import (
     FIRST_EPOCH,
@@ -95,7 +95,7 @@ class _Check:
         self._prefix = prefix
         self._findings = findings
         self._listed: set[str] = set()
-        self._tally = Tally(manifest.session.columns, manifest.session.rows)
+        self._tally: Tally | None = Tally(manifest.session.columns, manifest.session.rows)  # None: not known
         self.count = 0
         self.size = 0
 
@@ -121,8 +121,8 @@ class _Check:
                     self._find("manifest", f"the hash of {epoch.epoch}-{entry.sequence} is malformed")
             if epoch.head != previous.hex():
                 self._find("manifest", f"the head of epoch {epoch.epoch} is not its last segment")
-        if readable and not self._findings:
-            self._compare_counts()
+        if readable and not self._findings and self._tally is not None:
+            self._compare_counts(self._tally)
 
     async def strangers(self) -> None:
         """Objects that are there and that the manifest does not know."""
@@ -145,6 +145,7 @@ class _Check:
             return None
 
     async def _segment(self, name: str, entry: SegmentEntry, place: Place, data_key: bytes | None) -> None:
+        before, self._tally = self._tally, None
         try:
             blob = await self._store.get(name)
         except ObjectMissing:
@@ -155,27 +156,27 @@ class _Check:
         if problem := await asyncio.to_thread(_compare, blob, entry, place):
             self._find(name, problem)
         elif data_key is not None:
-            await asyncio.to_thread(self._decrypt, name, blob, entry, place, data_key)
+            try:
+                batch, as_listed = await asyncio.to_thread(_open, blob, entry, place, data_key)
+                self._tally = await asyncio.to_thread(self._follow, name, batch, before)
+            except DamagedRecording as damaged:
+                self._find(name, str(damaged))
+                return
+            if not as_listed:
+                self._find(name, "does not hold what the manifest counts for it")
 
-    def _decrypt(self, name: str, blob: bytes, entry: SegmentEntry, place: Place, data_key: bytes) -> None:
-        try:
-            batch = open_segment(blob, place, data_key)
-            counted = entry_of(blob, batch)
-            ours = self._tally
-            if not batch.starts_at(ours):
+    def _follow(self, name: str, batch: Batch, before: Tally | None) -> Tally:
+        """The tally after a segment. Where nobody knows the tally `before` it, it is taken at its word."""
+        if before is not None:
+            if not batch.starts_at(before):
                 self._find(name, "does not begin at the offsets where the segment before it ended")
-            if counted.first_us < ours.last_us:
+            if batch and batch.times()[0] < before.last_us:
                 self._find(name, "begins before the segment before it ended")
-            batch.start = ours
-            self._tally = batch.end()
-        except DamagedRecording as damaged:
-            self._find(name, str(damaged))
-            return
-        if counted != entry:
-            self._find(name, "does not hold what the manifest counts for it")
+            batch.start = before
+        return batch.end()
 
-    def _compare_counts(self) -> None:
-        manifest, tally = self._manifest, self._tally
+    def _compare_counts(self, tally: Tally) -> None:
+        manifest = self._manifest
         written = (
             manifest.bytes_out,
             manifest.bytes_stderr,
@@ -190,6 +191,12 @@ class _Check:
 
     def _find(self, where: str, what: str) -> None:
         self._findings.append(Finding(where, what))
+
+
+def _open(blob: bytes, entry: SegmentEntry, place: Place, data_key: bytes) -> tuple[Batch, bool]:
+    """The events of a segment, and whether they are what its entry counts."""
+    batch = open_segment(blob, place, data_key)
+    return batch, entry_of(blob, batch) == entry
 
 
 def _compare(blob: bytes, entry: SegmentEntry, place: Place) -> str:
