@@ -47,5 +47,11 @@ const provider = new Provider(issuer, {
   ttl: { DeviceCode: 600, Interaction: 600, Session: 3600, Grant: 3600, IdToken: 300, AccessToken: 300 },
 });
 
+// How long a device waits before it asks again; five seconds when nothing is said (RFC 8628, 3.2).
+provider.use(async (ctx, next) => {
+  await next();
+  if (ctx.oidc?.route === 'device_authorization' && ctx.body?.device_code) ctx.body = { ...ctx.body, interval: 1 };
+});
+
 server.on('request', provider.callback());
 process.stdout.write(`${JSON.stringify({ issuer })}\n`);
