@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import structlog
 
@@ -11,7 +12,7 @@ from gateway.config import Configuration
 from gateway.identity.key_files import KeyFileUnusable
 from gateway.keys import Keys, public_key_in
 from gateway.recordings_settings import S3, Kms
-from recorder.aws import Access, Client
+from recorder.aws import Access, Client, Patience
 from recorder.errors import StoreUnavailable, UnfitStore
 from recorder.key_providers import aws_kms, local_file
 from recorder.key_providers.aws_kms import AwsKms
@@ -22,8 +23,19 @@ from recorder.object_stores.s3 import Bucket, S3Store
 from recorder.ports import DataKey, KeyProvider, ManifestSigner, ObjectStore
 from recorder.signatures import ECDSA_P256, algorithm_of
 
-_EXAMINATION_SECONDS = 5.0
 _log = structlog.get_logger("jitgate.recordings")
+
+
+@dataclass(frozen=True, slots=True)
+class Budgets:
+    """How long AWS may take: each call of a store and of a key, and the store's examination at the start."""
+
+    store: Patience = s3.PATIENCE
+    keys: Patience = aws_kms.PATIENCE
+    examination_seconds: float = 5.0
+
+
+_USUAL: Final = Budgets()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +50,7 @@ class RecordingParts:
 
 
 @contextlib.asynccontextmanager
-async def opened(settings: Configuration, keys: Keys) -> AsyncIterator[RecordingParts]:
+async def opened(settings: Configuration, keys: Keys, budgets: Budgets = _USUAL) -> AsyncIterator[RecordingParts]:
     """The parts, ready, their connections closed at the end. What can't be reached now is reached later.
 
     Raises UnfitStore where the store would lose recordings, KeyFileUnusable.
@@ -46,12 +58,12 @@ async def opened(settings: Configuration, keys: Keys) -> AsyncIterator[Recording
     async with contextlib.AsyncExitStack() as stack:
         store: ObjectStore = LocalFolder(settings.recordings_directory)
         if settings.recordings.s3 is not None:
-            store = await _bucket(settings.recordings.s3, stack)
+            store = await _bucket(settings.recordings.s3, budgets, stack)
         provider: KeyProvider = keys.recordings
         key = f"local key file, key {keys.recordings.key_id}"
         signer: ManifestSigner = keys.manifests
         if settings.recordings.kms is not None:
-            writer, kms = await _kms(settings.recordings.kms, stack)
+            writer, kms = await _kms(settings.recordings.kms, budgets.keys, stack)
             provider = BesidesLocal(kms, keys.recordings)
             key = f"KMS key {kms.key_id}"
             signer = _signer(settings.recordings.kms, writer) or signer
@@ -77,10 +89,10 @@ class BesidesLocal:
         return await provider.unwrap(wrapped, context)
 
 
-async def _bucket(said: S3, stack: contextlib.AsyncExitStack) -> S3Store:
+async def _bucket(said: S3, budgets: Budgets, stack: contextlib.AsyncExitStack) -> S3Store:
     options = {**s3.CLIENT_OPTIONS, "s3": {"addressing_style": "path" if said.path_style else "auto"}}
     access = Access(said.region, said.endpoint_url, said.role_arn, said.external_id)
-    client = Client("s3", access, s3.PATIENCE, connections=2 * s3.AT_ONCE, **options)
+    client = Client("s3", access, budgets.store, connections=2 * s3.AT_ONCE, **options)
     await stack.enter_async_context(client)
     bucket = Bucket(
         said.bucket,
@@ -94,7 +106,7 @@ async def _bucket(said: S3, stack: contextlib.AsyncExitStack) -> S3Store:
     )
     store = S3Store(client, bucket)
     try:
-        async with asyncio.timeout(_EXAMINATION_SECONDS):
+        async with asyncio.timeout(budgets.examination_seconds):
             await store.examine()
     except UnfitStore:
         raise
@@ -104,13 +116,13 @@ async def _bucket(said: S3, stack: contextlib.AsyncExitStack) -> S3Store:
     return store
 
 
-async def _kms(said: Kms, stack: contextlib.AsyncExitStack) -> tuple[Client, AwsKms]:
+async def _kms(said: Kms, patience: Patience, stack: contextlib.AsyncExitStack) -> tuple[Client, AwsKms]:
     """The provider, and the client that acts in the writer's role."""
     access = Access(said.region, said.endpoint_url, said.role_arn, said.external_id)
-    writer = reader = await stack.enter_async_context(Client("kms", access, aws_kms.PATIENCE))
+    writer = reader = await stack.enter_async_context(Client("kms", access, patience))
     if said.playback_role_arn is not None and said.playback_role_arn != said.role_arn:
         playback = Access(said.region, said.endpoint_url, said.playback_role_arn, said.external_id)
-        reader = await stack.enter_async_context(Client("kms", playback, aws_kms.PATIENCE))
+        reader = await stack.enter_async_context(Client("kms", playback, patience))
     return writer, AwsKms(said.key_id, writer, reader, said.former_key_ids)
 
 

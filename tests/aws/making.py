@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 from recorder.aws import Access, Client, Patience
@@ -16,6 +17,8 @@ from tests.aws.servers import REGION
 
 BRIEF = Patience(connect_seconds=2, silence_seconds=2, total_seconds=5, attempts=2)
 """For servers that are made to fail."""
+ONCE = replace(BRIEF, attempts=1)
+"""For a refusal that trying again would only repeat, after a pause."""
 
 _numbers = itertools.count()
 

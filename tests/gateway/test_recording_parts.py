@@ -14,11 +14,12 @@ from gateway import keys, recording_parts
 from gateway.config import Configuration, Tls
 from gateway.identity.key_files import KeyFileUnusable
 from gateway.keys import Keys
+from gateway.recording_parts import Budgets
 from recorder.errors import KeyRefused, KeyUnavailable, StoreUnavailable, UnfitStore
 from recorder.key_providers.local_file import LocalKeyFile
 from recorder.object_stores.local_folder import LocalFolder
 from recorder.signatures import public_key_of
-from tests.aws.making import kms_client, new_bucket, new_key, s3_client
+from tests.aws.making import BRIEF, kms_client, new_bucket, new_key, s3_client
 from tests.aws.servers import REGION, Rclone
 
 pytestmark = pytest.mark.usefixtures("aws_environment")
@@ -97,7 +98,8 @@ async def test_manifests_are_believed_by_the_key_of_kms_and_by_those_before_it(t
 async def test_what_cannot_be_reached_keeps_nothing_from_starting(tmp_path: Path, held: Keys) -> None:
     nowhere = "http://127.0.0.1:9"
     said = settings(tmp_path, **s3(nowhere, "recordings"), **kms(nowhere, "alias/x"))
-    async with recording_parts.opened(said, held) as parts:
+    brief = Budgets(store=BRIEF, keys=BRIEF, examination_seconds=1)
+    async with recording_parts.opened(said, held, brief) as parts:
         with pytest.raises(KeyUnavailable):
             await parts.keys.generate_data_key(CONTEXT)
         with pytest.raises(StoreUnavailable):

@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from recorder.model import SessionInfo
 from recorder.object_stores.local_folder import LocalFolder
 from recorder.service import Recorder
 from recorder.signing import LocalSigner
-from tests.aws.making import BRIEF, kms_client, new_key, new_kms
+from tests.aws.making import BRIEF, ONCE, kms_client, new_key, new_kms
 from tests.aws.trouble import Answer, Call, Hang, Reset, Troubled, kms_error
 from tests.recorder.conftest import session
 
@@ -80,7 +81,7 @@ FINAL = [
 async def test_what_a_person_or_time_can_cure_is_tried_again(
     troubled_moto: Troubled, code: str, message: str, told: str
 ) -> None:
-    async with new_kms(troubled_moto.url, BRIEF) as keys:
+    async with new_kms(troubled_moto.url, ONCE) as keys:
         key = await keys.generate_data_key(CONTEXT)
         troubled_moto.trouble = refusing(code, message)
         with pytest.raises(KeyUnavailable, match=told) as generating:
@@ -128,7 +129,8 @@ async def test_an_error_of_a_moment_is_got_over(troubled_moto: Troubled) -> None
 async def test_a_kms_that_does_not_answer_is_unavailable_within_the_budget(
     troubled_moto: Troubled, failure: type[Exception]
 ) -> None:
-    async with new_kms(troubled_moto.url, BRIEF) as keys:
+    patience = replace(BRIEF, silence_seconds=0.5)
+    async with new_kms(troubled_moto.url, patience) as keys:
 
         def trouble(call: Call, ask: Callable[[], Answer]) -> Answer:
             raise failure
@@ -137,8 +139,10 @@ async def test_a_kms_that_does_not_answer_is_unavailable_within_the_budget(
         began = time.monotonic()
         with pytest.raises(KeyUnavailable, match="cannot be reached"):
             await keys.generate_data_key(CONTEXT)
-        assert time.monotonic() - began < BRIEF.total_seconds + 2
-        assert len([call for call in troubled_moto.calls if call.operation == "GenerateDataKey"]) <= BRIEF.attempts
+        assert time.monotonic() - began < patience.total_seconds + 2
+        assert (
+            len([call for call in troubled_moto.calls if call.operation == "GenerateDataKey"]) <= patience.attempts
+        )
 
 
 async def test_a_kms_that_is_not_there_is_unavailable() -> None:

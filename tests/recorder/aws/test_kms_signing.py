@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from recorder.model import encryption_context, manifest_name
 from recorder.service import Recorder
 from recorder.signatures import is_valid, pem_of
 from recorder.verification import verify
-from tests.aws.making import BRIEF, kms_client
+from tests.aws.making import BRIEF, ONCE, kms_client
 from tests.aws.trouble import Answer, Call, Hang, Troubled, kms_error
 from tests.recorder.conftest import Rig, session
 
@@ -62,7 +63,7 @@ async def test_what_does_not_fit_the_public_half_is_never_used(troubled_moto: Tr
 
 
 async def test_refusals_are_those_of_every_key(troubled_moto: Troubled) -> None:
-    async with kms_client(troubled_moto.url, BRIEF) as client:
+    async with kms_client(troubled_moto.url, replace(ONCE, silence_seconds=0.5)) as client:
         signer = KmsSigner(client, "alias/manifests", PUBLIC)
         for code, kind in (("DisabledException", KeyUnavailable), ("NotFoundException", KeyRefused)):
             troubled_moto.trouble = lambda _call, _ask, code=code: kms_error(code)  # type: ignore[misc]  # bound now

@@ -16,7 +16,7 @@ import pytest
 from recorder.errors import ObjectConflict, ObjectMissing, StoreUnavailable, UnfitStore
 from recorder.object_stores.s3 import AT_ONCE, Bucket, S3Store
 from recorder.ports import Receipt
-from tests.aws.making import BRIEF, new_bucket, new_store, s3_client
+from tests.aws.making import BRIEF, ONCE, new_bucket, new_store, s3_client
 from tests.aws.servers import ENVIRONMENT, Rclone
 from tests.aws.trouble import Answer, Call, Hang, Reset, Troubled, none, s3_error
 
@@ -217,7 +217,7 @@ REFUSALS = [
 
 @pytest.mark.parametrize(("status", "code", "told"), REFUSALS)
 async def test_a_refusal_waits_for_a_later_try(troubled_moto: Troubled, status: int, code: str, told: str) -> None:
-    async with new_store(troubled_moto.url, BRIEF) as store:
+    async with new_store(troubled_moto.url, ONCE) as store:
         troubled_moto.trouble = answering(s3_error(status, code))
         for attempt in (lambda: put(store), store.examine, lambda: store.get("a/b.seg")):
             with pytest.raises(StoreUnavailable, match=told):
@@ -226,9 +226,11 @@ async def test_a_refusal_waits_for_a_later_try(troubled_moto: Troubled, status: 
         assert (await put(store)).created
 
 
-@pytest.mark.parametrize(("failure", "silence", "total"), [(Hang, 1, 30), (Hang, 30, 2), (Reset, 1, 30)], ids=str)
+@pytest.mark.parametrize(
+    ("failure", "silence", "total"), [(Hang, 0.3, 30), (Hang, 30, 1), (Reset, 1, 30)], ids=str
+)
 async def test_silence_ends_with_the_budget(
-    troubled_moto: Troubled, failure: type[Exception], silence: int, total: int
+    troubled_moto: Troubled, failure: type[Exception], silence: float, total: float
 ) -> None:
     patience = replace(BRIEF, silence_seconds=silence, total_seconds=total)
     async with new_store(troubled_moto.url, patience) as store:

@@ -30,7 +30,7 @@ SAID = b"".join(LINE % number for number in range(LINES))
 
 @pytest.fixture
 async def stored(rig: Rig, troubled_moto: Troubled) -> AsyncIterator[Rig]:
-    patience = replace(BRIEF, silence_seconds=0.7, total_seconds=1.5)
+    patience = replace(BRIEF, silence_seconds=0.5, total_seconds=1)
     async with new_store(troubled_moto.url, patience) as store:
         rig.store = store
         yield rig
