@@ -3,6 +3,8 @@
 import re
 from dataclasses import replace
 
+from sqlalchemy.exc import IntegrityError
+
 from gateway.errors import Kind, Refused, invalid
 from gateway.identity import last_administrator
 from gateway.identity.caller import Caller
@@ -36,6 +38,12 @@ class Grants:
         """
         _require(caller)
         _check(grant)
+        try:
+            await self._grant(caller, grant)
+        except IntegrityError:  # somebody else gave the same role at the same moment: now it is there to be found
+            await self._grant(caller, grant)
+
+    async def _grant(self, caller: Caller, grant: RoleGrant) -> None:
         async with self._database.transaction() as tx:
             if grant.holder_type == "user":
                 await find(tx, grant.holder_id, self._clock)

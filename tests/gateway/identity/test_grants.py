@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import Awaitable
 
 import pytest
@@ -39,6 +40,29 @@ async def test_giving_again_changes_nothing(house: House) -> None:
     before = await house.events()
     await house.grants.grant(admin, role("alice", Role.USER))
     assert await house.events() == before
+
+
+@pytest.mark.parametrize("holder", [("user", "alice"), ("group", "sre")])
+async def test_of_those_who_give_a_role_at_one_moment_the_first_does_and_the_others_change_nothing(
+    house: House, holder: tuple[str, str]
+) -> None:
+    admin = await house.administrator()
+    await house.person(admin, "alice")
+    grant = RoleGrant(*holder, Role.AUDITOR, "default", "default")
+    await asyncio.gather(*(house.grants.grant(admin, grant) for _ in range(8)))
+    assert (await house.grants.all(admin)).count(grant) == 1
+    assert len(await house.events("role.granted")) == 1
+
+
+async def test_policy_kinds_that_are_given_at_one_moment_add_up(house: House) -> None:
+    admin = await house.administrator()
+    each = [
+        RoleGrant("group", "sre", Role.POLICY_ADMINISTRATOR, "default", "default", frozenset({kind}))
+        for kind in ("auto", "manual")
+    ]
+    await asyncio.gather(*(house.grants.grant(admin, grant) for grant in each * 3))
+    [held] = [grant for grant in await house.grants.all(admin) if grant.holder_id == "sre"]
+    assert held.policy_kinds == {"auto", "manual"}
 
 
 async def test_policy_kinds_add_up_and_are_taken_one_by_one(house: House) -> None:
