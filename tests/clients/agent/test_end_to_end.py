@@ -8,12 +8,16 @@ import pytest
 
 from tests.agents import AgentProcess
 from tests.clients.agent.conftest import Fleet
+from tests.e2e.clock import clocked_gateway
 from tests.e2e.live import Live
-from tests.e2e.stage import Somebody
+from tests.e2e.stage import Somebody, stage
 from tests.processes import wait_for
 from tests.sshd import current_login
 
 DETACHED = "setsid nohup sh -c 'echo $$ >&3; exec sleep 300' 3>&1 >/dev/null 2>&1 & "
+BUSY = DETACHED + "echo $$; exec sleep 300"
+LIFETIME = 8.0
+"""Seconds that are left of a window: enough to open a session in, on a machine that is busy too."""
 
 
 def is_alive(process: int) -> bool:
@@ -25,11 +29,16 @@ def is_alive(process: int) -> bool:
 
 def busy(fleet: Fleet, agent: AgentProcess) -> tuple[Live, list[int]]:
     """A session, and the processes in it: its command and one that has detached itself."""
-    live = fleet.session(agent, DETACHED + "echo $$; exec sleep 300").until_open()
+    live = fleet.session(agent, BUSY)
+    return live, both(live)
+
+
+def both(live: Live) -> list[int]:
+    live.until_open()
     wait_for(lambda: live.output.count(b"\n") == 2, what="the session's processes")
     processes = [int(line) for line in live.output.split()]
     assert all(is_alive(process) for process in processes)
-    return live, processes
+    return processes
 
 
 def gone(processes: list[int], seconds: float = 5.0) -> None:
@@ -151,25 +160,31 @@ def test_a_killed_agent_leaves_nothing_and_is_told_as_gone(fleet: Fleet) -> None
 
 
 @pytest.mark.rule("R25")
-def test_the_lifetime_is_kept_by_the_node_itself(fleet: Fleet) -> None:
+def test_the_lifetime_is_kept_by_the_node_itself(tmp_path: Path) -> None:
     """The agent stands still, and with it everything that could be told: its supervisors need nobody."""
-    preferences = {"maximum_duration_minutes": 1}
-    fleet.on.administrator.call("AdministrationService/PutPreferences", preferences=preferences)
-    agent = fleet.joined("slow")
-    agent.start()
+    gateway, clock = clocked_gateway(tmp_path / "gateway")
+    gateway.start()
     try:
-        live, processes = busy(fleet, agent)
-        assert agent.process is not None
-        agent.process.send_signal(19)  # SIGSTOP: it can neither hear nor reach any gateway
-        began = time.monotonic()
-        gone(processes, 75)
-        assert time.monotonic() - began > 30
-        live.vanish()
+        with stage(gateway, tmp_path) as on:
+            fleet = Fleet(on, tmp_path)
+            agent = fleet.joined("slow")
+            agent.start()
+            token = on.alice.token(on.alice.request(agent.node_id)["id"])  # of a window of an hour
+            clock.set(3600 - LIFETIME)
+            began = time.monotonic()
+            live = Live(on.alice.client, token, agent.node_id, BUSY)
+            processes = both(live)
+            assert agent.process is not None
+            agent.process.send_signal(19)  # SIGSTOP: it can neither hear nor reach any gateway
+            try:
+                gone(processes, LIFETIME + 15)
+                assert time.monotonic() - began > LIFETIME - 2
+                live.vanish()
+            finally:
+                agent.process.send_signal(18)
+                agent.stop()
     finally:
-        assert agent.process is not None
-        agent.process.send_signal(18)
-        agent.stop()
-        fleet.on.administrator.call("AdministrationService/PutPreferences", preferences={})
+        gateway.stop()
 
 
 def test_a_removed_node_is_cut_off_and_never_comes_back(fleet: Fleet) -> None:
