@@ -16,8 +16,8 @@ from types import TracebackType
 from typing import Self
 
 from clients.cli import profile
-from clients.cli.session import Session
-from clients.cli.wire.channel import Channel
+from clients.cli.session import OUTPUT_CREDIT, Session, answer, begin
+from clients.cli.wire.channel import Call, Channel
 from jitgate.v1.session_pb2 import SESSION_KIND_EXEC, OpenSession, SessionFrame
 from tests.processes import Person
 
@@ -37,11 +37,12 @@ class Way:
     node: str
     token: str
 
-    def begin(self) -> Session:
+    def begin(self) -> Call:
         """Connects and sends the opening; the gateway dials meanwhile."""
         opening = OpenSession(access_token=self.token, node=self.node, kind=SESSION_KIND_EXEC, command=ECHO)
         opening.terminal.term, opening.terminal.columns, opening.terminal.rows = "xterm", 80, 24
-        return Session(Channel(self.person.gateway_address, self.person.context()), opening)
+        opening.credit = OUTPUT_CREDIT
+        return begin(Channel(self.person.gateway_address, self.person.context()), SessionFrame(open=opening))
 
 
 class Fleet:
@@ -67,9 +68,9 @@ class Fleet:
         """Opens them, some at once, and waits until each has printed that it is ready."""
         for start in range(0, len(ways), AT_ONCE):
             begun = [way.begin() for way in ways[start : start + AT_ONCE]]
-            for session in begun:
-                session.wait_until_open()
-                channel = session.call.channel
+            for call in begun:
+                session = Session(call, answer(call))
+                channel = call.channel
                 printed = b""
                 deadline = time.monotonic() + SECONDS
                 while b"ready" not in printed:

@@ -127,7 +127,7 @@ def typing(world: World) -> Figure:
             if now >= due:
                 who = number % TYPISTS
                 typed[who] = now
-                fleet.sessions[who].send_input(string.ascii_lowercase[number % 26].encode())
+                fleet.sessions[who].put_input(string.ascii_lowercase[number % 26].encode())
                 number += 1
                 continue
             for who, frame in fleet.frames(due - now):
