@@ -58,6 +58,9 @@ def _run(arguments: argparse.Namespace, state: State) -> None:
     sys.modules["ssl"] = None  # type: ignore[assignment]  # which makes the import fail, as asyncio allows for
     import asyncio  # noqa: PLC0415  # as above
 
+    from clients.agent import memory  # noqa: PLC0415  # before gRPC, which starts threads
+
+    memory.share()
     from clients.agent import agent  # noqa: PLC0415
 
     _use_proxy_of_environment()

@@ -9,6 +9,7 @@ from clients.agent.carrier import Call
 from clients.agent.cgroups import SessionGroups
 from clients.agent.flow import Budget
 from clients.agent.log import log
+from clients.agent.memory import Spare
 from clients.agent.process import Plan
 from clients.agent.session import Session, since_boot
 from jitgate.v1.agent_pb2 import (
@@ -45,6 +46,7 @@ class Sessions:
         self._clock = clock
         self._budget = Budget()
         self._groups = SessionGroups()
+        self._spare = Spare()
         self._tasks: dict[Session, asyncio.Task[None]] = {}
 
     def held(self) -> list[str]:
@@ -115,6 +117,7 @@ class Sessions:
         finally:
             log("session_ended", session=session.id)
             del self._tasks[session]
+            self._spare.give_back()
 
 
 def _refuse(

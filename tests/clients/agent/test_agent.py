@@ -196,13 +196,20 @@ async def test_the_end_of_input_is_a_key_on_a_terminal(rig: Rig) -> None:
 
 
 async def test_an_idle_agent_is_small_and_says_what_it_is(rig: Rig) -> None:
+    """Also after it has worked."""
     agent = await registered(rig)
     node = await attached(rig, agent)
     assert agent.process is not None
     status = Path(f"/proc/{agent.process.pid}/status")
+
+    def resident() -> int:
+        return int(status.read_text().partition("VmRSS:")[2].split()[0]) * 1024
+
     if status.exists():
-        resident = int(status.read_text().partition("VmRSS:")[2].split()[0]) * 1024
-        assert resident <= IDLE_BYTES
+        assert resident() <= IDLE_BYTES
+        output = await run(rig, node, "head -c 50000000 /dev/zero")
+        assert await output.end() == Exited(0) and len(output.out) == 50_000_000
+        await eventually(lambda: resident() <= IDLE_BYTES, lambda: str(resident()))
     assert (await rig.node(node.id)).properties["agent_version"][0].isdecimal()
     assert "node.key" not in agent.log.read_text() and "PRIVATE" not in agent.log.read_text()
     await asyncio.to_thread(agent.stop)

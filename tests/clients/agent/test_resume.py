@@ -537,6 +537,22 @@ async def test_no_more_sessions_are_taken_than_can_be_named() -> None:
     assert sessions.held() == []
 
 
+async def test_an_end_of_input_that_is_told_again_ends_nothing_more(gateway: StandIn, agent: Agent) -> None:
+    terminal = Terminal(term="xterm", columns=80, rows=24)
+    serving = await gateway.order("cat; echo one; cat; echo two", terminal=terminal)
+    await serving.start()
+    await serving.eof()
+    await serving.until(lambda: b"one" in serving.output)
+    again = await gateway.resumed()
+    await again.resume(0)
+    await again.eof()
+    await again.eof()
+    await again.say(resize={"columns": 90, "rows": 20})  # comes after them
+    (session,) = agent._sessions._tasks
+    assert await settled(lambda: session.output.newest) == serving.offset
+    await gateway.end()
+
+
 @pytest.mark.rule("R25")
 async def test_an_agent_that_is_stopped_kills_what_it_holds(gateway: StandIn) -> None:
     state = registered(gateway.folder, gateway)
