@@ -11,6 +11,7 @@ import structlog
 from approvals.commands import Tick
 from approvals.outcomes import Refusal
 from approvals.retention import DEFAULT_RETENTION, purgeable_at
+from gateway.access.left_alone import LeftAlone
 from gateway.access.model import AccessRequest
 from gateway.access.transitions import Transitions
 from gateway.identity.ports import Clock
@@ -52,6 +53,7 @@ class Deadlines:
         self._retention = retention
         self._monotonic = monotonic
         self._purged = (clock(), monotonic())
+        self._unreadable = LeftAlone(monotonic)
 
     async def run(self) -> None:
         """Runs until it is cancelled. A failure is logged and tried again."""
@@ -77,7 +79,7 @@ class Deadlines:
         total = 0
         while True:
             async with self._database.read() as connection:
-                due = await requests.due(connection, self._clock(), _BATCH)
+                due = await requests.due(connection, self._clock(), _BATCH, without=self._unreadable.now())
             ended = sum([await self._tick(request_id) for request_id in due])
             total += ended
             if len(due) < _BATCH or not ended:
@@ -85,16 +87,22 @@ class Deadlines:
 
     async def _tick(self, request_id: str) -> bool:
         try:
-            async with self._database.transaction() as tx:
-                request = await requests.lock(tx.connection, request_id)
-                if request is None or request.life.status.is_final:
-                    return False
-                outcome = await self._transitions.change(tx, request, Tick(), self._clock())
-                return not isinstance(outcome, Refusal)
+            ended = await self._end(request_id)
         except (ValueError, KeyError, TypeError):
-            # One damaged record must not keep all the others open.
-            _log.exception("deadlines.request_unreadable", request=request_id)
+            # One damaged record must not keep all the others open, nor fill the log.
+            wait = self._unreadable.failed(request_id)
+            _log.exception("deadlines.request_unreadable", request=request_id, again_after_seconds=wait)
             return False
+        self._unreadable.succeeded(request_id)
+        return ended
+
+    async def _end(self, request_id: str) -> bool:
+        async with self._database.transaction() as tx:
+            request = await requests.lock(tx.connection, request_id)
+            if request is None or request.life.status.is_final:
+                return False
+            outcome = await self._transitions.change(tx, request, Tick(), self._clock())
+            return not isinstance(outcome, Refusal)
 
     async def purge(self) -> int:
         """Once an hour, deletes the requests that ended longer ago than the retention; how many it deleted.
@@ -135,7 +143,7 @@ class Deadlines:
 
     async def _pause(self) -> timedelta:
         async with self._database.read() as connection:
-            deadline = await requests.earliest_deadline(connection)
+            deadline = await requests.earliest_deadline(connection, without=self._unreadable.now())
         if deadline is None:
             return LONGEST_PAUSE
         return max(_SHORTEST_PAUSE, min(deadline - self._clock(), LONGEST_PAUSE))

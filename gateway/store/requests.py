@@ -235,19 +235,25 @@ async def standing(connection: AsyncConnection, request_id: str) -> Standing | N
     )
 
 
-async def due(connection: AsyncConnection, now: datetime, limit: int) -> list[str]:
-    """Ids of the requests for which time has something to do, the longest overdue first."""
+async def due(
+    connection: AsyncConnection, now: datetime, limit: int, *, without: frozenset[str] = frozenset()
+) -> list[str]:
+    """Ids of the requests for which time has something to do, the longest overdue first; `without` some."""
     query = (
         select(_rows.c.id)
-        .where(_rows.c.status.in_(_ALIVE), _rows.c.next_deadline <= now)
+        .where(_rows.c.status.in_(_ALIVE), _rows.c.next_deadline <= now, _rows.c.id.not_in(without))
         .order_by(_rows.c.next_deadline)
         .limit(limit)
     )
     return list(await connection.scalars(query))
 
 
-async def earliest_deadline(connection: AsyncConnection) -> datetime | None:
-    query = select(_rows.c.next_deadline).where(_rows.c.status.in_(_ALIVE)).order_by(_rows.c.next_deadline)
+async def earliest_deadline(
+    connection: AsyncConnection, *, without: frozenset[str] = frozenset()
+) -> datetime | None:
+    """When time has something to do next; `without` some requests."""
+    alive = (_rows.c.status.in_(_ALIVE), _rows.c.id.not_in(without))
+    query = select(_rows.c.next_deadline).where(*alive).order_by(_rows.c.next_deadline)
     return await connection.scalar(query.where(_rows.c.next_deadline.is_not(None)).limit(1))
 
 

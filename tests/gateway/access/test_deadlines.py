@@ -3,9 +3,12 @@ import contextlib
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import select
+from structlog.testing import capture_logs
 
 from approvals.model import EndReason, Status
 from gateway.access.deadlines import Deadlines
+from gateway.access.left_alone import MOST, LeftAlone
 from gateway.access.model import AccessRequest
 from gateway.store import tables
 from policy.model import PolicyKind
@@ -94,6 +97,53 @@ async def test_one_damaged_record_keeps_no_other_open(ready: World) -> None:
     ready.clock.advance(hours=1)
     assert await ready.deadlines.tick() == 1
     assert await life(ready, fine) == (Status.EXPIRED, EndReason.WINDOW_ENDED)
+
+
+async def test_a_damaged_record_is_left_alone_for_longer_each_time_and_ends_once_it_is_mended(
+    ready: World,
+) -> None:
+    damaged = await ready.ask("alice", "web-1")
+    async with ready.database.transaction() as tx:
+        query = select(tables.access_requests.c.state).where(tables.access_requests.c.id == damaged.life.id)
+        state = await tx.connection.scalar(query)
+        await ready.set(tx.connection, tables.access_requests, damaged.life.id, state={"form": 99})
+    ready.clock.advance(hours=1)
+    for wait in (2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600):
+        with capture_logs() as logs:
+            for _ in range(3):
+                await ready.deadlines.tick()
+            ready.clock.advance(seconds=wait - 1)
+            await ready.deadlines.tick()
+        assert [entry["again_after_seconds"] for entry in logs] == [wait]
+        ready.clock.advance(seconds=1)
+    async with ready.database.transaction() as tx:
+        await ready.set(tx.connection, tables.access_requests, damaged.life.id, state=state)
+    assert await ready.deadlines.tick() == 1
+    assert await life(ready, damaged) == (Status.EXPIRED, EndReason.WINDOW_ENDED)
+
+
+async def test_a_batch_of_damaged_records_keeps_no_other_open(
+    ready: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.access.deadlines._BATCH", 3)
+    damaged = [await ready.ask("alice", "web-1") for _ in range(4)]
+    fine = await ready.ask("alice", "web-1")
+    async with ready.database.transaction() as tx:
+        for request in damaged:
+            await ready.set(tx.connection, tables.access_requests, request.life.id, state={"form": 99})
+    ready.clock.advance(hours=1)
+    for _ in range(3):
+        await ready.deadlines.tick()
+    assert await life(ready, fine) == (Status.EXPIRED, EndReason.WINDOW_ENDED)
+
+
+def test_only_so_many_records_are_remembered() -> None:
+    left_alone = LeftAlone(lambda: 0.0)
+    for number in range(MOST + 5):
+        left_alone.failed(str(number))
+    assert len(left_alone.now()) == MOST
+    left_alone.succeeded("0")
+    assert "0" not in left_alone.now()
 
 
 async def test_the_worker_runs_by_itself_and_again_after_a_failure(ready: World) -> None:
