@@ -16,6 +16,7 @@ from pydantic import (
     field_validator,
 )
 
+from gateway.access.requests import DEFAULT_MAX_PENDING
 from gateway.identity.oidc.settings import IdentityProvider, ProviderName, check_together
 from gateway.recordings_settings import Recordings
 from gateway.store.database import DEFAULT_CONNECTIONS, parse_url
@@ -81,6 +82,8 @@ class Configuration(_Section):
     ssh_source_addresses: tuple[str, ...] = ()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     membership_max_age_hours: int = Field(default=24, ge=1, le=24 * 30)
+    # Of one person; one more is refused.
+    max_pending_requests: int = Field(default=DEFAULT_MAX_PENDING, ge=1, le=10_000)
     retention_days: int = Field(default=365, ge=365, le=36500)  # the floor is a year (R28)
     shutdown_grace_seconds: int = Field(default=10, ge=0, le=600)
 

@@ -26,6 +26,9 @@ from gateway.store.database import Database, Transaction
 from jitgate.v1 import annotations_pb2 as declared
 from policy.model import Resource
 
+# Of one person. Approvers get a notice of each, and nobody waits for a hundred answers.
+DEFAULT_MAX_PENDING = 100
+
 
 def new_request_id() -> str:
     return f"oi-{secrets.token_hex(6)}"
@@ -56,18 +59,22 @@ class AccessRequests:
         transitions: Transitions,
         policies: CompiledPolicies,
         new_id: Callable[[], str] = new_request_id,
+        *,
+        max_pending: int = DEFAULT_MAX_PENDING,
     ) -> None:
         self._database = database
         self._clock = clock
         self._transitions = transitions
         self._policies = policies
         self._new_id = new_id
+        self._max_pending = max_pending
 
     async def start(self, caller: Caller, ask: Ask) -> AccessRequest:
         """Makes a request and decides on it at once: Pending, Approved or Failed (R5 to R11).
 
         Raises Refused: NOT_PERMITTED (R2: not the caller's account and Region), NODE_NOT_FOUND, NODE_LOCKED,
-        USER_LOCKED, STALE_MEMBERSHIP, INVALID_REASON, INVALID_HOURS, IDEMPOTENCY_KEY_REUSED, POLICY_UNUSABLE.
+        USER_LOCKED, STALE_MEMBERSHIP, INVALID_REASON, INVALID_HOURS, IDEMPOTENCY_KEY_REUSED, POLICY_UNUSABLE,
+        PENDING_LIMIT.
         """
         caller.require(declared.PERMISSION_REQUEST_ACCESS, *ask.scope)
         try:
@@ -107,9 +114,22 @@ class AccessRequests:
         )
         if isinstance(outcome, Refusal):
             raise refused(outcome)
+        if outcome.request.status is Status.PENDING:
+            await self._refuse_hoarding(tx, caller)
         opened = AccessRequest(outcome.request, node.name, explanation)
         await self._transitions.open(tx, opened, outcome, ask.idempotency_key)
         return await _with_story(tx, opened)
+
+    async def _refuse_hoarding(self, tx: Transaction, caller: Caller) -> None:
+        if await requests.count_pending(tx.connection, caller.user.id, self._max_pending) < self._max_pending:
+            return
+        raise Refused(
+            Kind.RESOURCE_EXHAUSTED,
+            "PENDING_LIMIT",
+            f"{caller.user.id} has {self._max_pending} requests that wait for a decision, and may not have more.",
+            "Cancel what is no longer needed, jit cancel ID; see it by: jit requests list --mine",
+            metadata={"limit": str(self._max_pending)},
+        )
 
     async def _decide(self, tx: Transaction, caller: Caller, node: Node) -> tuple[Plan, dict[str, Any]]:
         if not await targets.is_enabled(tx.connection, node.account, node.region):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, delete, exists, insert, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Row, Select, and_, delete, exists, func, insert, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from approvals.codec import approvals_from_json, approvals_to_json, plan_from_json, plan_to_json
@@ -88,15 +88,25 @@ async def with_idempotency_key(connection: AsyncConnection, requester_id: str, k
 
 async def hold_ground(connection: AsyncConnection, user_id: str, node: str, account: str, region: str) -> None:
     """Makes whoever locks or removes the person or the node (id or name), changes its tags, or disables the scope,
-    wait for this transaction: they then find the request that it adds. Take it before any request is locked."""
+    wait for this transaction: they then find the request that it adds. Take it before any request is locked.
+
+    Whoever else asks in the person's name waits as well, so that what the person has can be counted.
+    """
     users, nodes, targets = tables.users, tables.nodes, tables.targets
     in_scope = (nodes.c.account == account, nodes.c.region == region)
+    person = select(users.c.id).where(users.c.id == user_id)
+    await connection.execute(person.with_for_update(key_share=True))
     for ground in (
-        select(users.c.id).where(users.c.id == user_id),
         select(nodes.c.id).where(*in_scope, or_(nodes.c.id == node, nodes.c.name == node)).order_by(nodes.c.id),
         select(targets.c.account).where(targets.c.account == account, targets.c.region == region),
     ):
         await connection.execute(ground.with_for_update(read=True))
+
+
+async def count_pending(connection: AsyncConnection, requester_id: str, at_most: int) -> int:
+    """How many requests of a person wait for a decision, counted no further than `at_most`."""
+    mine = select(_rows.c.id).where(_rows.c.requester_id == requester_id, _rows.c.status == Status.PENDING.value)
+    return await connection.scalar(select(func.count()).select_from(mine.limit(at_most).subquery())) or 0
 
 
 async def await_requesters(

@@ -63,7 +63,7 @@ class Hands:
         self.changes = Changes()
         self.compiled = CompiledPolicies()
         self.transitions = Transitions(self.changes, DEFAULT_MEMBERSHIP_MAX_AGE)
-        self.requests = AccessRequests(self.database, clock, self.transitions, self.compiled)
+        self.requests = AccessRequests(self.database, clock, self.transitions, self.compiled, max_pending=1_000)
         self.reader = RequestReader(
             self.database, clock, self.changes, self.transitions, poll=timedelta(milliseconds=20)
         )
