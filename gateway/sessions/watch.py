@@ -89,7 +89,8 @@ class Watch:
                         _log.exception("watch.blind")
                 await asyncio.sleep(_SPACING_SECONDS)
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(changed.wait(), POLL_SECONDS - _SPACING_SECONDS)
+                    async with asyncio.timeout(POLL_SECONDS - _SPACING_SECONDS):
+                        await changed.wait()
 
     def tick(self) -> None:
         """Ends what is due by time, warns where an end comes near. A few microseconds a session."""

@@ -73,7 +73,8 @@ class Wakeups:
                 await driver.execute("SELECT pg_notify($1, $2)", _CHANNEL, payload)
             self._untold.difference_update(told)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stirred.wait(), _CHECK_SECONDS)
+                async with asyncio.timeout(_CHECK_SECONDS):
+                    await self._stirred.wait()
                 continue
             await driver.execute("SELECT 1")
 

@@ -331,3 +331,13 @@ async def test_the_watch_survives_a_failing_look(rig: Rig, monkeypatch: pytest.M
         await asyncio.sleep(0.1)
     await revoke(rig.world, request_id)
     await stay.over(PROMISED_SECONDS)
+
+
+async def test_the_watch_stops_though_something_changes_at_that_moment(rig: Rig) -> None:
+    watching = asyncio.create_task(rig.watch.run())
+    await asyncio.sleep(0.1)
+    rig.world.changes.publish("sessions")
+    await asyncio.sleep(0)
+    watching.cancel()
+    async with asyncio.timeout(1):
+        await asyncio.gather(watching, return_exceptions=True)
