@@ -10,6 +10,7 @@ from jitgate.v1.session_pb2 import (
     SessionEof,
     SessionExit,
     SessionFrame,
+    SessionHangup,
     SessionResize,
     SessionSignal,
     SessionWindow,
@@ -43,6 +44,10 @@ def signal(name: str) -> SessionFrame:
     return SessionFrame(signal=SessionSignal(name=name))
 
 
+def hangup() -> SessionFrame:
+    return SessionFrame(hangup=SessionHangup())
+
+
 def eof() -> SessionFrame:
     return SessionFrame(eof=SessionEof())
 
@@ -50,7 +55,9 @@ def eof() -> SessionFrame:
 class Client:
     """Both frame source and frame sink of one session."""
 
-    def __init__(self) -> None:
+    def __init__(self, received: int = 0) -> None:
+        self.received = received
+        """Bytes of output that came in earlier calls."""
         self.frames: list[SessionFrame] = []
         self.reads = asyncio.Event()
         self.reads.set()
@@ -85,7 +92,7 @@ class Client:
 
     def output(self, stream: int = SESSION_STREAM_MAIN) -> bytes:
         """What came of a stream; fails where an offset is not the one that was due."""
-        due = 0
+        due = self.received
         for frame in self.frames:
             if frame.HasField("data"):
                 assert frame.data.offset == due

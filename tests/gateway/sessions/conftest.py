@@ -12,25 +12,27 @@ from gateway.access.tokens import IssuedToken
 from gateway.errors import Refused
 from gateway.identity.caller import Caller
 from gateway.nodes.ports import Connector, Terminal, UpstreamKind
+from gateway.sessions.adopting import Adoption
 from gateway.sessions.ending import LastEntries
 from gateway.sessions.flow import Budget
 from gateway.sessions.library import Library
 from gateway.sessions.lifecycle import Lifecycle
 from gateway.sessions.live import LiveSessions
-from gateway.sessions.model import Opening, Session, SessionRecording
+from gateway.sessions.model import Opening, Resuming, Session, SessionRecording
 from gateway.sessions.opening import Opener
 from gateway.sessions.recordings import RecordingIndex
 from gateway.sessions.service import Sessions
 from gateway.sessions.watch import Watch
-from gateway.store import preferences, recordings, sessions
+from gateway.store import preferences, recordings, sessions, tables
 from gateway.store.preferences import Preferences
 from policy.model import PolicyKind
 from recorder.key_providers.local_file import LocalKeyFile
 from recorder.object_stores.local_folder import LocalFolder
 from recorder.service import Recorder
 from recorder.signing import LocalSigner
-from tests.gateway.access.world import AUTO, HOME, World, manual
-from tests.gateway.sessions.client import Client, until
+from tests.gateway.access.world import AUTO, HOME, WEB, World, manual
+from tests.gateway.sessions.client import DEADLINE, Client, until
+from tests.gateway.sessions.kept import KeptNodes, Process
 from tests.gateway.sessions.nodes import Nodes, NodeSession
 
 REPLICA = "r-1"
@@ -42,9 +44,13 @@ KEEPING = "agent"
 class Stay:
     """One session that is being served, and its client."""
 
-    def __init__(self, rig: "Rig", caller: Caller, opening: Opening) -> None:
-        self.client = Client()
-        self.call = asyncio.create_task(rig.lifecycle.serve(caller, opening, self.client, self.client))
+    def __init__(self, rig: "Rig", caller: Caller, asked: Opening | Resuming) -> None:
+        self.client = Client(asked.received or 0 if isinstance(asked, Resuming) else 0)
+        if isinstance(asked, Opening):
+            serving = rig.lifecycle.serve(caller, asked, self.client, self.client)
+        else:
+            serving = rig.lifecycle.resume(caller, asked, self.client, self.client)
+        self.call = asyncio.create_task(serving)
         self.rig = rig
 
     async def opened(self) -> str:
@@ -67,11 +73,14 @@ class Stay:
 class Rig:
     """One gateway process as far as sessions go."""
 
-    def __init__(self, world: World, folder: Path, *, replica: str = REPLICA) -> None:
+    def __init__(
+        self, world: World, folder: Path, *, replica: str = REPLICA, kept: KeptNodes | None = None
+    ) -> None:
         self.world = world
         self.folder = folder
         self.nodes = Nodes()
-        self.connectors: dict[str, Connector] = {"ssh": self.nodes}
+        self.kept = kept or KeptNodes(WEB)
+        self.connectors: dict[str, Connector] = {"ssh": self.nodes, KEEPING: self.kept}
         self.store = LocalFolder(folder / "objects")
         keys, signer = folder / "keys", folder / "signing.pem"
         self.keys = LocalKeyFile(keys) if keys.exists() else LocalKeyFile.create(keys)
@@ -109,20 +118,48 @@ class Rig:
             steady=self.steady,
             capacity=100,
         )
+        self.adoption = Adoption(
+            database,
+            self.watch,
+            self.recorder,
+            {KEEPING: self.kept},
+            last_entries=self.last_entries,
+            live_sessions=live_sessions,
+            keeping=self.lifecycle.keeping,
+            clock=clock,
+            steady=self.steady,
+        )
         self.sessions = Sessions(database, clock, changes)
         self.library = Library(database, self.store, self.keys, [self.signer.public_key], clock=clock)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator["Rig"]:
-        await self.recorder.start()
-        watching = asyncio.create_task(self.watch.run())
+        await self.recorder.start(hold=await self.adoption.expect())
+        await self.lifecycle.recover()
+        workers = [asyncio.create_task(self.watch.run()), asyncio.create_task(self.adoption.run())]
         try:
             yield self
         finally:
+            await self.adoption.stop()
             await self.lifecycle.stop(5)
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
             await self.recorder.stop(5)
+
+    async def die(self) -> None:
+        """As by kill -9: nothing is written any more, and only what runs on nodes goes on."""
+        self.kept.gateway_died()
+        self.last_entries.later = lambda work: work.close()  # type: ignore[method-assign]  # the dead write nothing
+        for recording in self.recorder._live.copy().values():
+            recording.abandon()
+        for live in self.watch.live:
+            self.watch.leave(live.session.id)
+        calls = tuple(self.lifecycle._calls)
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+        self.lifecycle.keeping._calls.clear()
 
     async def prefer(self, **changed: object) -> None:
         wanted = Preferences(**{"run_as": "deploy", **changed})  # type: ignore[arg-type]  # the test names the fields
@@ -144,14 +181,30 @@ class Rig:
         credit: int = 1 << 20,
         request_id: str = "",
         token: str = "",
+        resumable: bool = False,
     ) -> Stay:
         """A session of a new request (or of `request_id`) that is being opened."""
         if not token:
             request_id = request_id or (await self.world.ask(user, node)).life.id
             token = await self.token(user, request_id)
         terminal = Terminal("xterm", 80, 24) if kind is UpstreamKind.SHELL else None
-        opening = Opening(token, HOME, node, kind, credit, command, terminal)
+        opening = Opening(token, HOME, node, kind, credit, command, terminal, resumable)
         return Stay(self, await self.world.caller(user), opening)
+
+    async def back(
+        self,
+        session_id: str,
+        received: int | None = None,
+        *,
+        user: str = "alice",
+        credit: int = 1 << 20,
+        token: str = "",
+        terminal: tuple[int, int] | None = None,
+    ) -> Stay:
+        """The session is being resumed."""
+        token = token or await self.token(user, (await self.session(session_id)).request_id)
+        resuming = Resuming(session_id, token, credit, received, terminal)
+        return Stay(self, await self.world.caller(user), resuming)
 
     async def session(self, session_id: str) -> Session:
         async with self.world.database.read() as connection:
@@ -171,15 +224,26 @@ class Rig:
 
     async def ended(self, session_id: str) -> Session:
         """The session's row, once its end is in it."""
-        while (found := await self.session(session_id)).ended_at is None:
-            await asyncio.sleep(0.005)
+        async with asyncio.timeout(DEADLINE):
+            while (found := await self.session(session_id)).ended_at is None:
+                await asyncio.sleep(0.005)
         return found
 
     async def recorded(self, session_id: str) -> SessionRecording:
         """The recording, once it is complete."""
-        while (found := await self.recording(session_id)) is None or found.status != "COMPLETE":
-            await asyncio.sleep(0.005)
+        async with asyncio.timeout(DEADLINE):
+            while (found := await self.recording(session_id)) is None or found.status != "COMPLETE":
+                await asyncio.sleep(0.005)
         return found
+
+    async def with_agent(self) -> None:
+        """From now on web-1 is a node that keeps its sessions."""
+        async with self.world.database.transaction() as tx:
+            await self.world.set(tx.connection, tables.nodes, WEB, connector=KEEPING)
+
+    def process(self) -> Process:
+        """What the latest session runs on the node that keeps it."""
+        return self.kept.sessions[-1].process
 
     def node(self) -> NodeSession:
         """The node's end of the latest session."""
