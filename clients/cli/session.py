@@ -12,6 +12,7 @@ OUTPUT_CREDIT = 4 << 20  # bytes of output that may be on their way or unwritten
 LEAST_CREDIT = 1 << 20  # after a break, however much of what came before it is still unwritten
 GRANT_AT = 256 << 10  # bytes written: the node keeps what was not granted, and that is little
 INPUT_AT_ONCE = 128 << 10
+REPEATED_AT_ONCE = 16 << 10  # smaller, so that there is headway over a line that breaks again and again
 KEPT_INPUT = 1 << 20  # bytes sent that are kept, should the gateway need them again
 RESUME_SECONDS = 30.0  # for the gateway to find the node again, which it gives 20 s
 FAREWELL_SECONDS = 1.0
@@ -85,7 +86,7 @@ class Session:
         self._input_credit = self._usable(opened.credit)
         self.input_ended = self.input_ended or opened.input_ended
         self._eof_sent = opened.input_ended
-        self._send_waiting()
+        self._send_waiting(REPEATED_AT_ONCE)
 
     # Output
 
@@ -165,14 +166,14 @@ class Session:
         while self.is_resumable and self.call.is_open and self.call.channel.wait(deadline):
             self.call.discard()
 
-    def _send_waiting(self) -> None:
-        """What the gateway takes now; the end of input after the last of it."""
+    def _send_waiting(self, at_once: int = INPUT_AT_ONCE) -> None:
+        """What the gateway takes now, `at_once` bytes a frame; the end of input after the last of it."""
         if not self.call.is_open:
             return
         while self._input.waiting and self._input_credit:
             frame = SessionFrame()
             frame.data.offset = self._input.sent
-            frame.data.payload = self._input.take(min(self._input_credit, INPUT_AT_ONCE))
+            frame.data.payload = self._input.take(min(self._input_credit, at_once))
             self._input_credit -= len(frame.data.payload)
             self.call.send(frame.SerializeToString())
         if self.input_ended and not self._eof_sent and not self._input.waiting:

@@ -45,6 +45,13 @@ CONTRACT = (
 )
 
 
+OPTIONS = (
+    ("grpc.max_send_message_length", 64 << 20),
+    ("grpc.so_reuseport", 0),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),  # as the gateway has it
+)
+
+
 @dataclass
 class StandIn:
     """A running server: where it listens, what it trusts, the world behind it."""
@@ -65,6 +72,12 @@ class StandIn:
 
         asyncio.run_coroutine_threadsafe(stop(), self._loop).result(10)
 
+    def start_again(self) -> None:
+        """Serves again after `stop`, at the same address and with the same world: sessions were kept."""
+        self._servers.clear()
+        port = int(self.address.rpartition(":")[2])
+        asyncio.run_coroutine_threadsafe(self._start(port), self._loop).result(10)
+
     def run(self, change: Callable[[], Any]) -> Any:
         """Does something to the world, in its own thread, and wakes those who watch."""
 
@@ -79,7 +92,7 @@ class StandIn:
         identity = certificates.server(self.ca)
         chain = identity.pem + self.ca.pem
         for demands_client in (True, False):
-            server = grpc.aio.server(options=(("grpc.max_send_message_length", 64 << 20),))
+            server = grpc.aio.server(options=OPTIONS)
             for module in CONTRACT:
                 for service in module.DESCRIPTOR.services_by_name.values():
                     if (service.name == "SignInService") != demands_client:

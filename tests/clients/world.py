@@ -1,6 +1,7 @@
 """The world behind the stand-in: nodes, the life of a request in miniature, sessions with real processes."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -39,7 +40,10 @@ class World:
         self.requests: dict[str, access.AccessRequest] = {}
         self.tokens: dict[str, str] = {}  # token -> access request
         self.sessions: list[Session] = []
+        self.rows: dict[str, session.Session] = {}
+        self.grace_seconds = 0  # with more, sessions outlive their calls
         self.gateway_address = ""
+        self._numbers = itertools.count()
         self.client_ca: certificates.Issued | None = None
         self._watchers: set[asyncio.Event] = set()
 
@@ -208,7 +212,7 @@ class World:
         made = self._request(request.access_request_id)
         answer = access.GetAccessTokenResponse(status=made.status)
         if made.status == access.ACCESS_REQUEST_STATUS_APPROVED:
-            token = f"jgt_{len(self.tokens):040x}"
+            token = f"jgt_{next(self._numbers):040x}"
             self.tokens[token] = made.id
             answer.token.value, answer.token.node_id = token, made.node_id
             answer.token.expires_at.CopyFrom(timestamp(datetime.now(UTC) + timedelta(hours=1)))
@@ -221,20 +225,64 @@ class World:
     async def Connect(  # noqa: N802
         self, caller: str, frames: AsyncIterator[session.SessionFrame], context: Any
     ) -> AsyncIterator[session.SessionFrame]:
-        opening = (await anext(frames)).open
+        first = await anext(frames)
+        if first.WhichOneof("frame") == "resume":
+            await self._resume(first.resume, frames, context)
+            return
+        opening = first.open
         self.calls.append(("Open", caller, opening))
-        made = self.requests.get(self.tokens.get(opening.access_token, ""))
-        if (
-            made is None
-            or made.status != access.ACCESS_REQUEST_STATUS_APPROVED
-            or opening.node not in (made.node_id, made.node_name)
-        ):
-            raise Refusal(grpc.StatusCode.PERMISSION_DENIED, "TOKEN_REFUSED", "the access token does not work")
-        live = Session(frames, context)
-        self.sessions.append(live)
+        made = self._admitted(opening.access_token)
+        if opening.node not in (made.node_id, made.node_name):
+            raise Refusal(grpc.StatusCode.PERMISSION_DENIED, "TOKEN_OTHER_NODE", "the access token does not work")
         opened = session.SessionOpened(
-            session_id="s-" + "0" * 20, node_id=made.node_id, login="ops", recorded=True
+            session_id=f"s-{len(self.sessions):020x}",
+            node_id=made.node_id,
+            login="ops",
+            recorded=True,
+            grace_seconds=self.grace_seconds,
         )
-        await live.run(opening, opened)
+        live = Session(opened)
+        self.sessions.append(live)
+        self.rows[opened.session_id] = session.Session(
+            id=opened.session_id,
+            access_request_id=made.id,
+            user_id=caller,
+            node_id=made.node_id,
+            node_name=made.node_name,
+            kind=opening.kind,
+        )
+        await live.open(opening, frames, context)
         return
         yield  # makes this an iterator, as the contract's stream is; Session writes by itself
+
+    async def _resume(self, wanted: session.ResumeSession, frames: Any, context: Any) -> None:
+        self.calls.append(("Resume", "", wanted))
+        made = self._admitted(wanted.access_token)
+        row = self.rows.get(wanted.session_id)
+        if row is None or row.access_request_id != made.id:
+            raise Refusal(
+                grpc.StatusCode.NOT_FOUND, "SESSION_NOT_FOUND", f"there is no session {wanted.session_id}"
+            )
+        live = next(live for live in self.sessions if live.opened.session_id == wanted.session_id)
+        if live.is_over:
+            raise Refusal(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                "SESSION_ENDED",
+                f"session {wanted.session_id} has ended already",
+            )
+        await live.resume(wanted, frames, context)
+
+    def _admitted(self, token: str) -> access.AccessRequest:
+        made = self.requests.get(self.tokens.get(token, ""))
+        if made is None or made.status != access.ACCESS_REQUEST_STATUS_APPROVED:
+            raise Refusal(grpc.StatusCode.PERMISSION_DENIED, "TOKEN_REVOKED", "the access token does not work")
+        return made
+
+    def ListSessions(self, caller: str, request: session.ListSessionsRequest) -> session.ListSessionsResponse:  # noqa: N802
+        over = {live.opened.session_id for live in self.sessions if live.is_over}
+        found = [
+            row
+            for row in self.rows.values()
+            if (not request.live_only or row.id not in over) and request.user_id in ("", row.user_id)
+        ]
+        return session.ListSessionsResponse(sessions=found)

@@ -129,6 +129,7 @@ class Channel:
                     size += count
                     if not count:
                         closed = "the gateway closed the connection"
+                        break
                     if size < ONE_KEY:
                         break  # trying for more would mostly find nothing; the next turn finds it as soon
             except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
@@ -153,7 +154,7 @@ class Channel:
     def beat(self) -> float | None:
         """Asks a silent gateway for a sign of life, or gives it up; call it again within that many seconds.
 
-        None: there is nothing to watch. To be called after what has arrived was read.
+        None: there is nothing to watch. 0: it is given up. To be called after what has arrived was read.
         """
         if not self._is_watched:
             return None
@@ -167,7 +168,7 @@ class Channel:
         elif now >= self._asked + ANSWER_SECONDS:
             self._is_watched = False
             self._http.closed("UNAVAILABLE", "the gateway does not answer any more")
-            return None
+            return 0.0
         return self._asked + ANSWER_SECONDS - now
 
     def has_buffered(self) -> bool:
@@ -184,8 +185,8 @@ class Channel:
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 return False
-            if self._is_watched:
-                if (beat := self.beat()) is None:
+            if (beat := self.beat()) is not None:
+                if not beat:
                     return True
                 left = beat if left is None else min(left, beat)
             writable = [self._socket] if self.wants_to_write else []
