@@ -16,6 +16,7 @@ from approvals.window import is_open, next_deadline
 from gateway.access import ground
 from gateway.access.model import AccessRequest, Token
 from gateway.access.visibility import not_found, sees
+from gateway.access.wrong_hands import WrongHands
 from gateway.errors import Kind, Refused
 from gateway.identity.caller import Caller
 from gateway.identity.ports import Clock
@@ -34,6 +35,7 @@ _BODY_LENGTH = 43  # 256 bits in base 62
 _CHECKSUM_LENGTH = 6  # 32 bits
 _FORM = re.compile(rf"{_PREFIX}[0-9A-Za-z]{{{_BODY_LENGTH + _CHECKSUM_LENGTH}}}", re.ASCII)
 _RENEW = "Ask for another one: jit token --help"
+_UNKNOWN = "No access token like this one was handed to you."
 
 
 def new_token(random_bits: Callable[[int], int] = secrets.randbits) -> str:
@@ -68,7 +70,7 @@ async def find(connection: AsyncConnection, token: str, caller: Caller) -> Token
     """What is stored of a token of this caller's.
 
     Raises Refused TOKEN_MALFORMED (before anything is looked up) or TOKEN_UNKNOWN: also for a token of somebody
-    else, so that a stranger learns nothing from trying.
+    else (a WrongHands), so that a stranger learns nothing from trying.
     """
     if not is_well_formed(token):
         raise Refused(
@@ -78,13 +80,10 @@ async def find(connection: AsyncConnection, token: str, caller: Caller) -> Token
             "Copy it whole: it begins with jgt_ and its end is a checksum.",
         )
     found = await tokens.get(connection, hash_of(token))
-    if found is None or not hmac.compare_digest(found.user_id, caller.user.id):
-        raise Refused(
-            Kind.PERMISSION_DENIED,
-            "TOKEN_UNKNOWN",
-            "No access token like this one was handed to you.",
-            _RENEW,
-        )
+    if found is None:
+        raise Refused(Kind.PERMISSION_DENIED, "TOKEN_UNKNOWN", _UNKNOWN, _RENEW)
+    if not hmac.compare_digest(found.user_id, caller.user.id):
+        raise WrongHands("TOKEN_UNKNOWN", _UNKNOWN, _RENEW, found)
     return found
 
 
@@ -93,11 +92,13 @@ async def check(
 ) -> tuple[Token, AccessRequest]:
     """The token and its request, when the token opens that node to this caller, from this client, now.
 
-    Raises Refused as `find`, and TOKEN_OTHER_KEY, TOKEN_OTHER_NODE, TOKEN_REVOKED, TOKEN_EXPIRED, ACCESS_ENDED.
+    Raises Refused as `find`, and TOKEN_OTHER_KEY (a WrongHands), TOKEN_OTHER_NODE, TOKEN_REVOKED, TOKEN_EXPIRED,
+    ACCESS_ENDED.
     """
     found = await find(connection, token, caller)
     if not hmac.compare_digest(found.key_hash, caller.key_hash):
-        raise _refused("TOKEN_OTHER_KEY", "This access token was handed to another client of yours.", found)
+        message = "This access token was handed to another client of yours."
+        raise WrongHands("TOKEN_OTHER_KEY", message, _RENEW, found)
     if found.node_id != node_id:
         raise _refused("TOKEN_OTHER_NODE", f"This access token opens {found.node_id}, not {node_id}.", found)
     request = await requests.get(connection, found.request_id)

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.access.admission import Admission, Gate
+from gateway.access.wrong_hands import told
 from gateway.errors import Kind, Refused
 from gateway.identity.caller import Caller
 from gateway.nodes.model import Node
@@ -81,10 +82,11 @@ class Opener:
     async def admit(self, caller: Caller, opening: Opening) -> Admitted:
         """Token, request and the session's row in one transaction: a revocation comes before it or after it.
 
-        Raises Refused: what `Gate.admit` raises, NO_LOGIN, CONNECTOR_UNAVAILABLE; nothing is written then.
+        Raises Refused: what `Gate.admit` raises, NO_LOGIN, CONNECTOR_UNAVAILABLE; nothing is written then but, of
+        a token in wrong hands, an event.
         """
         now = self._clock()
-        async with self._database.transaction() as tx:
+        async with told(self._database, caller, now), self._database.transaction() as tx:
             admission = await self._gate.admit(tx, opening.token, caller, opening.node, opening.scope, now)
             node, request = admission.node, admission.request
             wanted = await preferences.get(tx.connection, node.account, node.region)
@@ -125,7 +127,7 @@ class Opener:
         TOKEN_OTHER_REQUEST, and what `Gate.admit` raises.
         """
         now = self._clock()
-        async with self._database.transaction() as tx:
+        async with told(self._database, caller, now), self._database.transaction() as tx:
             session = await self._own(tx.connection, caller, resuming.session_id)
             scope = session.account, session.region
             admission = await self._gate.admit(tx, resuming.token, caller, session.node_id, scope, now)

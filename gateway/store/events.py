@@ -68,6 +68,15 @@ async def page(
     return [(row.sequence, from_row(row)) for row in await connection.execute(query)]
 
 
+async def has(connection: AsyncConnection, event_type: str, subject: str, actor_id: str, after: datetime) -> bool:
+    """Whether there is an event of that type about that subject by that person, not before that moment."""
+    rows = tables.events.c
+    query = select(rows.sequence).where(
+        rows.subject == subject, rows.type == event_type, rows.actor_id == actor_id, rows.at >= after
+    )
+    return await connection.scalar(query.limit(1)) is not None
+
+
 async def append(connection: AsyncConnection, *new: Event) -> None:
     """Adds events, in order. `details` must hold JSON values and no secret."""
     rows = [

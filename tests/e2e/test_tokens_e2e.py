@@ -27,14 +27,24 @@ def frank(on: Stage) -> Somebody:
     return on.add_user("frank", {"role": "ROLE_USER"})
 
 
-def refused(on: Stage, client: ReflectedClient, token: str, node: str = "web-1") -> tuple[str, str]:
-    """The refusal; nothing may be left of the attempt, and the node must not have been touched."""
+def refused(
+    on: Stage, client: ReflectedClient, token: str, node: str = "web-1", *, wrong_hands: bool = False
+) -> tuple[str, str]:
+    """The refusal; nothing may be left of the attempt but, of wrong hands, an event; and the node must not
+    have been touched."""
     rows, log = on.settled_rows(), on.sshd.log()
     with Live(client, token, node, "id") as live:
         refusal = live.until_over()
     assert live.opened is None
     assert live.output == b""
-    assert on.rows() == rows
+    after = on.rows()
+    if wrong_hands:
+        [told] = [row for row in after["events"] if row not in rows["events"]]
+        assert "access_token.refused" in told
+        assert token not in repr(told)
+        for table in ("events", "sqlite_sequence"):
+            after[table] = rows[table]
+    assert after == rows
     assert on.sshd.log() == log
     assert on.is_alive()
     return refusal
@@ -47,7 +57,7 @@ def test_a_token_starts_as_many_sessions_as_are_needed(on: Stage) -> None:
 
 def test_somebody_else_with_a_window_of_the_own_on_that_node(on: Stage, frank: Somebody) -> None:
     assert run(frank.client, on.token(who="frank"), "echo mine").output == b"mine\n"
-    assert refused(on, frank.client, on.token()) == ("PERMISSION_DENIED", "TOKEN_UNKNOWN")
+    assert refused(on, frank.client, on.token(), wrong_hands=True) == ("PERMISSION_DENIED", "TOKEN_UNKNOWN")
 
 
 def test_the_same_person_on_another_client(on: Stage) -> None:
@@ -55,7 +65,7 @@ def test_the_same_person_on_another_client(on: Stage) -> None:
     with contextlib.closing(
         ReflectedClient(on.gateway.address, on.gateway.ca_file, on.alice.signed_in_anew())
     ) as other:
-        assert refused(on, other, on.token()) == ("PERMISSION_DENIED", "TOKEN_OTHER_KEY")
+        assert refused(on, other, on.token(), wrong_hands=True) == ("PERMISSION_DENIED", "TOKEN_OTHER_KEY")
         again = other.call("AccessService/GetAccessToken", access_request_id=on.window()["id"])["token"]["value"]
         assert run(other, again, "echo hers").output == b"hers\n"
 
