@@ -55,7 +55,7 @@ class ResumableRelay(Relay):
             self.absences.client_left(steady())
         self._kept = upstream
         self._unseen = b""
-        """The frame that tells the client which session it has, until it knows."""
+        """The frame that tells the client which session it has, while that may not have been sent."""
         self._is_hung_up = False
 
     @property
@@ -100,6 +100,7 @@ class ResumableRelay(Relay):
         self.is_attended = True
         self.absences.client_came()
         node.acknowledged(offset)
+        self._unseen = b""
         super().opened(session)
 
     def resized(self, terminal: tuple[int, int]) -> None:

@@ -10,6 +10,7 @@ import pytest
 from gateway.errors import Kind
 from gateway.nodes.ports import Exited
 from gateway.sessions import keeping
+from gateway.sessions.flow import INPUT_WINDOW
 from gateway.sessions.model import End, RecordingStatus
 from gateway.store import sessions, tables
 from gateway.store.preferences import RecordingMode
@@ -113,7 +114,7 @@ async def test_input_that_was_recorded_and_never_arrived_is_sent_again(gateways:
     back = await rig.back(session_id, 3)
     await back.opened()
     opened = back.client.frames[0].opened
-    assert (opened.input_offset, opened.input_ended) == (3, False)
+    assert (opened.input_offset, opened.input_ended, opened.credit) == (3, False, INPUT_WINDOW)
     back.client.say(data(b"lost on ", 3), data(b"the way, and more", 11), eof())
     await until(lambda: process.eof)
     assert process.input == b"vi\nlost on the way, and more"
