@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -9,7 +10,7 @@ from gateway.errors import Kind
 from gateway.nodes.ports import Exited
 from gateway.sessions import pump
 from gateway.sessions.model import End, Resuming
-from gateway.store import tables
+from gateway.store import sessions, tables
 from gateway.store.preferences import RecordingMode
 from tests.gateway.sessions.client import data, eof, hangup, until, window
 from tests.gateway.sessions.conftest import GRACE, Rig, Stay
@@ -240,10 +241,10 @@ async def test_who_may_not_come_back_leaves_the_session_as_it_is(rig: Rig) -> No
 async def test_a_session_of_another_gateway_is_asked_for_there(rig: Rig) -> None:
     stay = await rig.stay(resumable=True)
     session_id = await stay.opened()
-    await gone(rig, stay)
+    theirs = replace(await rig.session(session_id), id=f"s-{1:020x}", replica="r-2")
     async with rig.world.database.transaction() as tx:
-        await rig.world.set(tx.connection, tables.sessions, session_id, replica="r-2")
-    refused = await (await rig.back(session_id)).refused()
+        await sessions.add(tx.connection, theirs)
+    refused = await (await rig.back(theirs.id)).refused()
     assert (refused.kind, refused.reason) == (Kind.UNAVAILABLE, "SESSION_ELSEWHERE")
 
 
