@@ -129,13 +129,15 @@ class Rig:
             clock=clock,
             steady=self.steady,
         )
+        self.lost = 0
+        """Sessions that the start ended."""
         self.sessions = Sessions(database, clock, changes)
         self.library = Library(database, self.store, self.keys, [self.signer.public_key], clock=clock)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator["Rig"]:
         await self.recorder.start(hold=await self.adoption.expect())
-        await self.lifecycle.recover()
+        self.lost = await self.lifecycle.recover()
         workers = [asyncio.create_task(self.watch.run()), asyncio.create_task(self.adoption.run())]
         try:
             yield self
