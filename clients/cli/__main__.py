@@ -31,7 +31,11 @@ def main() -> int:
         failure = _failure(error)
         report(failure)
         # A session's other exit codes belong to the remote command.
-        return SESSION_FAILED if sys.argv[1:2] in (["shell"], ["exec"]) else failure.exit_code
+        return SESSION_FAILED if _is_session(sys.argv[1:]) else failure.exit_code
+
+
+def _is_session(arguments: list[str]) -> bool:
+    return arguments[:1] in (["shell"], ["exec"]) or arguments[:2] == ["sessions", "attach"]
 
 
 def _failure(error: Exception) -> Failure:

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,6 +21,7 @@ from tests.clients.conftest import Jit
 from tests.clients.cuts import BadNetwork, bad_network
 from tests.clients.pseudoterminal import Person
 from tests.clients.refusal import Refusal
+from tests.clients.resuming import eventually, opened, refusing, sizes
 from tests.clients.standin import StandIn
 
 COUNTER = """
@@ -55,13 +56,8 @@ def network(server: StandIn, home: Path, **how: Any) -> Iterator[tuple[BadNetwor
         yield bad, {"JIT_PROFILE": name}
 
 
-def run(environment: dict[str, str], *arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "clients.cli", *arguments]
-    return subprocess.run(command, env=environment, input=given, capture_output=True, timeout=90, check=False)
-
-
 def feed(environment: dict[str, str], *arguments: str, given: bytes) -> tuple[bytes, bytes, int]:
-    """As `run`, but the input comes bit by bit: output, errors, exit code."""
+    """Gives the input bit by bit, from the command's first line on: output after it, errors, exit code."""
     command = [sys.executable, "-m", "clients.cli", *arguments]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, stderr=pipe) as running:
@@ -75,30 +71,19 @@ def feed(environment: dict[str, str], *arguments: str, given: bytes) -> tuple[by
                     time.sleep(0.01)  # else it would be a few frames only
 
         writer = threading.Thread(target=write)
-        writer.start()
         killer = threading.Timer(60, running.kill)
         killer.start()
         try:
             assert running.stdout
             assert running.stderr
+            assert running.stdout.readline().rstrip() == b"ready"
+            writer.start()
             return running.stdout.read(), running.stderr.read(), running.wait(10)
         finally:
             running.kill()
             killer.cancel()
-            writer.join()
-
-
-def eventually(what: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 10
-    while not what():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.01)
-
-
-def sizes(server: StandIn) -> list[int]:
-    """The rows that the newest session was told of."""
-    frames = server.world.sessions[-1].received_frames
-    return [frame.resize.rows for frame in frames if frame.HasField("resize")]
+            if writer.ident:
+                writer.join()
 
 
 def counted(count: int) -> bytes:
@@ -107,7 +92,7 @@ def counted(count: int) -> bytes:
 
 def answered(count: int) -> bytes:
     lines = (b"%d %d\n" % (number, zlib.crc32(b"back%d" % number)) for number in range(count))
-    return b"ready\n" + b"".join(lines) + b"all\n"
+    return b"".join(lines) + b"all\n"
 
 
 def test_hundreds_of_cuts_lose_and_repeat_nothing(
@@ -295,21 +280,6 @@ def test_access_that_ended_meanwhile_is_said(server: StandIn, environment: dict[
         server.start_again()
         assert person.ends() == 255
         assert b"the access token does not work" in person.seen
-
-
-def refusing(code: grpc.StatusCode, reason: str) -> Any:
-    async def connect(caller: str, frames: Any, context: Any) -> Any:
-        if (await anext(frames)).HasField("resume"):
-            raise Refusal(code, reason, f"said {reason}", "Do that.")
-        yield opened()
-        await context.abort(grpc.StatusCode.UNAVAILABLE, "broken")
-
-    return connect
-
-
-def opened(**values: Any) -> pb.SessionFrame:
-    usual: dict[str, Any] = {"session_id": "s-" + "0" * 20, "grace_seconds": 60, "credit": 1000}
-    return pb.SessionFrame(opened=pb.SessionOpened(**{**usual, **values}))
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,23 @@ def terminate(
     view.say(f"Terminated {session_id}.")
 
 
+@sessions.command()
+def attach(
+    session_id: Annotated[str, typer.Argument(metavar="SESSION", help="Session id, s-….")],
+    *,
+    terminal: Annotated[
+        bool, typer.Option("--terminal", "-t", help="The command runs on a terminal (jit exec -t).")
+    ] = False,
+) -> None:
+    """Go on with a live session of yours from here; the terminal that has it now loses it.
+
+    Only sessions on nodes with an agent can be gone on with. The exit code is that of jit shell and jit exec.
+    """
+    from clients.cli.attach import attach
+
+    raise typer.Exit(attach(session_id, on_terminal=terminal))
+
+
 def _what(item: session.Session) -> str:
     return "shell" if item.kind == session.SESSION_KIND_SHELL else item.command
 
