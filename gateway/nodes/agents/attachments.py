@@ -101,7 +101,8 @@ class Attachments:
                     _log.exception("agents.blind")
                 await asyncio.sleep(_SPACING_SECONDS)
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(changed.wait(), LOOK_SECONDS)
+                    async with asyncio.timeout(LOOK_SECONDS):
+                        await changed.wait()
 
     async def stop(self) -> None:
         """Ends every connection and takes no more; the agents come back when there is a gateway again."""

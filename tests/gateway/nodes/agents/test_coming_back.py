@@ -343,3 +343,13 @@ async def test_many_sessions_come_back_and_leave_nothing_behind(puppet: Puppet) 
         for upstream in list(kept._known[puppet.joined.node.id].values()):
             upstream.close()
         await eventually(lambda: not (kept._known or kept._resuming or kept._asked_at))
+
+
+async def test_who_looks_after_agents_stops_though_something_changes_at_that_moment(rig: Rig) -> None:
+    looking = asyncio.create_task(rig.attachments.run())
+    await asyncio.sleep(0.5)
+    rig.changes.publish("nodes")
+    await asyncio.sleep(0)
+    looking.cancel()
+    async with asyncio.timeout(1):
+        await asyncio.gather(looking, return_exceptions=True)
