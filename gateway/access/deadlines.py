@@ -68,7 +68,8 @@ class Deadlines:
                     _log.exception("deadlines.failed")
                     pause = LONGEST_PAUSE
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(changed.wait(), pause.total_seconds())
+                    async with asyncio.timeout(pause.total_seconds()):
+                        await changed.wait()
 
     async def tick(self) -> int:
         """Ends what is due; how many requests it ended.

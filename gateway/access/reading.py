@@ -65,7 +65,8 @@ class RequestReader:
                 if request.life.status.is_final:
                     return
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(changed.wait(), self._poll.total_seconds())
+                    async with asyncio.timeout(self._poll.total_seconds()):
+                        await changed.wait()
 
     async def find(
         self,

@@ -171,6 +171,16 @@ async def test_the_worker_runs_by_itself_and_again_after_a_failure(ready: World)
     assert (await life(ready, request))[0] is Status.EXPIRED
 
 
+async def test_the_worker_stops_though_something_changes_at_that_moment(ready: World) -> None:
+    running = asyncio.create_task(ready.deadlines.run())
+    await asyncio.sleep(0.5)
+    ready.changes.publish("requests")
+    await asyncio.sleep(0)
+    running.cancel()
+    async with asyncio.timeout(1):
+        await asyncio.gather(running, return_exceptions=True)
+
+
 @pytest.mark.rule("R28")
 async def test_requests_are_kept_for_a_year(ready: World) -> None:
     request = await ready.ask("alice", "web-1")
