@@ -128,9 +128,7 @@ def assemble(
     compiled = CompiledPolicies()
     gate = Gate(transitions)
     ender = Ender(clock, transitions, compiled)
-    requests = AccessRequests(
-        database, clock, transitions, compiled, max_pending=settings.max_pending_requests
-    )
+    requests = AccessRequests(database, clock, transitions, compiled, max_pending=settings.max_pending_requests)
     reader = RequestReader(database, clock, changes, transitions)
     tokens = AccessTokens(database, clock)
     retention = timedelta(days=settings.retention_days)

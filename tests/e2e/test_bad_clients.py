@@ -179,7 +179,7 @@ def test_a_client_that_never_reads(on: Stage, token: str) -> None:
         (session,) = wait_for(
             lambda: on.alice.call("SessionService/ListSessions", live_only=True).get("sessions"), what="a session"
         )
-        # The credit, waiting in the transport, and as much again on its way into the recording; then the allocator's.
+        # The credit, waiting in the transport, and as much again on its way into the recording; and the allocator.
         _stays_below(on, before + 96 * MEBIBYTE)
         assert run(on.alice.client, token, "echo others go on").output == b"others go on\n"
         on.administrator.call("SessionService/TerminateSession", session_id=session["id"], reason="stuck")
