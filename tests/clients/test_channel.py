@@ -1,6 +1,7 @@
 """The client's own gRPC against a stock grpc.aio server: TLS, client certificates, sizes, breaks."""
 
 import asyncio
+import socket
 import ssl
 import threading
 import time
@@ -12,9 +13,11 @@ import grpc
 import pytest
 
 from clients.cli import profile
+from clients.cli.wire import channel as wire
 from clients.cli.wire.channel import Channel, ConnectionFailed, split_address
 from clients.cli.wire.failure import CallFailed
 from jitgate.v1 import access_pb2, identity_pb2, recording_pb2
+from tests.clients import certificates
 from tests.clients.refusal import Refusal
 from tests.clients.standin import StandIn, standin, write_profile
 
@@ -204,3 +207,88 @@ def test_an_address_is_host_and_port(address: str) -> None:
 
 def test_a_v6_address_may_be_bracketed() -> None:
     assert split_address("[::1]:443") == ("::1", 443)
+
+
+class Silent:
+    """Speaks TLS as the gateway would, sends `greeting`, and then closes or says nothing more."""
+
+    def __init__(self, server: StandIn, folder: Path, greeting: bytes, *, closes: bool) -> None:
+        identity = certificates.server(server.ca)
+        (folder / "server.pem").write_bytes(identity.key_pem + identity.pem)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(folder / "server.pem")
+        context.set_alpn_protocols(["h2"])
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"localhost:{self._listener.getsockname()[1]}"
+        self.heard = b""
+
+        def serve() -> None:
+            with (
+                self._listener,
+                self._listener.accept()[0] as plain,
+                context.wrap_socket(plain, server_side=True) as tls,
+            ):
+                tls.sendall(greeting)
+                while not closes and (data := tls.recv(1 << 16)):
+                    self.heard += data
+
+        self.thread = threading.Thread(target=serve)
+        self.thread.start()
+
+
+def test_a_connection_that_ends_after_many_bytes_is_over(
+    server: StandIn, context: ssl.SSLContext, tmp_path: Path
+) -> None:
+    settings = bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+    silent = Silent(server, tmp_path, settings * 1000, closes=True)
+    with closing(Channel(silent.address, context)) as channel, pytest.raises(CallFailed, match="closed"):
+        who_am_i(channel)
+    silent.thread.join(10)
+
+
+def test_a_watched_connection_that_falls_silent_is_over(
+    server: StandIn, context: ssl.SSLContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "QUIET_SECONDS", 0.2)
+    monkeypatch.setattr(wire, "ANSWER_SECONDS", 0.2)
+    silent = Silent(server, tmp_path, b"", closes=False)
+    with closing(Channel(silent.address, context)) as channel:
+        call = channel.call(WHO_AM_I, timeout=20)
+        channel.watch()
+        with pytest.raises(CallFailed, match="does not answer any more") as caught:
+            call.receive()
+    assert caught.value.may_pass
+    silent.thread.join(10)
+    assert bytes((0, 0, 8, 6, 0)) in silent.heard  # a PING
+
+
+def test_a_watched_connection_that_answers_lives(
+    channel: Channel, monkeypatch: pytest.MonkeyPatch, server: StandIn
+) -> None:
+    monkeypatch.setattr(wire, "QUIET_SECONDS", 0.2)  # only a few: servers don't bear many in a row
+    monkeypatch.setattr(wire, "ANSWER_SECONDS", 0.2)
+    release = asyncio.Event()
+
+    async def late(*_: Any) -> Any:
+        await release.wait()
+        return identity_pb2.WhoAmIResponse(identity=identity_pb2.Identity(user_id="late"))
+
+    server.world.answers["WhoAmI"] = late
+    call = channel.call(WHO_AM_I, timeout=10)
+    channel.watch()
+    call.send(b"")
+    call.finish()
+    deadline = time.monotonic() + 0.5
+    while channel.wait(deadline):
+        pass  # pings and their answers
+    assert call.is_open
+    server.run(release.set)
+    answer = call.receive()
+    assert answer
+    assert identity_pb2.WhoAmIResponse.FromString(answer).identity.user_id == "late"
+
+
+def test_a_gateway_that_is_not_trusted_is_not_asked_again(server: StandIn, context: ssl.SSLContext) -> None:
+    with standin() as other, pytest.raises(ConnectionFailed) as caught:
+        who_am_i(Channel(other.address, context))
+    assert not caught.value.may_pass
