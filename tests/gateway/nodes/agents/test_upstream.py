@@ -131,6 +131,10 @@ async def test_output_goes_on_at_the_exact_byte_and_input_is_said_again() -> Non
     again = node.frames()
     assert [frame.WhichOneof("frame") for frame in again] == ["resize", "data", "data", "eof"]
     assert [(each.data.offset, each.data.payload) for each in again[1:3]] == [(2, b"cdef"), (6, b"ghi")]
+    node.read += b"cdefghi"
+    node.cut()
+    node.resume()
+    assert [frame.WhichOneof("frame") for frame in node.frames()] == ["resize", "eof"]
     node.speak(99)
     node.exit(3)
     assert (bytes(node.sink.out), node.sink.end) == (b"one two three", Exited(3))
@@ -180,12 +184,29 @@ async def test_rewound_it_says_again_what_was_said_and_how_it_ended() -> None:
     assert node.keeper.said == ["resume", "resume"]
 
 
+async def test_what_did_not_come_yet_again_is_not_given_up() -> None:
+    node = await Node().begin()
+    node.said += b"abcdef"
+    node.speak(6)
+    node.upstream.rewind(1)
+    node.upstream.acknowledged(6)  # a client that grants before it has read
+    node.resume()
+    node.speak(2)
+    node.upstream.acknowledged(6)
+    node.listen()
+    assert (node.oldest, node.upstream.oldest) == (3, 3)
+    node.cut()
+    assert node.resume().resume.output_offset == 3
+
+
 async def test_an_end_that_was_told_is_told_again_only_when_it_is_asked_for() -> None:
     node = await Node().begin()
     node.said += b"x"
     node.speak(1)
     node.exit()
     assert node.sink.end == Exited(0) and not node.serving.is_over
+    node.cut()
+    node.resume()
     node.cut()
     node.resume()
     node.exit()
