@@ -144,7 +144,7 @@ class Opener:
                 Kind.FAILED_PRECONDITION,
                 "SESSION_NOT_RESUMABLE",
                 f"Session {session.id} was not opened as one that can be resumed",
-                f"Open another one: jit connect {session.node_name}",
+                f"Open another one: jit shell {session.node_name}",
             )
         if session.replica != self._replica:
             raise Refused(

@@ -50,7 +50,7 @@ def session_ended(session_id: str, end: End | None = None, message: str = "") ->
         Kind.FAILED_PRECONDITION,
         "SESSION_ENDED",
         f"Session {session_id} is over{how}",
-        "Open another one: jit connect NODE",
+        "Open another one: jit shell NODE",
         metadata={"end": str(end or "")},
     )
 
