@@ -26,11 +26,8 @@ if TYPE_CHECKING:
 KILL_SECONDS = 10.0
 LONGEST_MESSAGE = 1 << 20
 _PR_SET_CHILD_SUBREAPER = 36
-# What this program sets itself, and what whoever started the agent may have ignored.
-_MADE_DEFAULT = (
-    *(signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD),
-    *(signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM),
-)
+# What this program sets itself, and whatever those who started the agent may have ignored.
+_MADE_DEFAULT = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 _clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # time goes on while the machine sleeps
 
 
