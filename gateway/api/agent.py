@@ -91,7 +91,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         finally:
             reading.cancel()
             attachment.release(serving)
-            serving.lost("the connection to the node's agent was lost")
+            serving.lost("the call of the node's agent broke off")
 
     async def RenewCertificate(
         self, request: agent_pb2.RenewCertificateRequest, context: object
@@ -117,7 +117,7 @@ async def _listen(messages: AsyncIterator[agent_pb2.AgentMessage], attachment: A
     """Everything that an agent says on its control channel; the attachment ends with it."""
     loop = asyncio.get_running_loop()
     left, at = _HEARTBEATS_AT_ONCE, loop.time()
-    ending = Refused(Kind.UNAVAILABLE, "AGENT_GONE", "the agent went away")
+    ending = Refused(Kind.UNAVAILABLE, "AGENT_GONE", "the node's agent went away")
     try:
         while True:
             async with asyncio.timeout(SILENCE_SECONDS):
@@ -138,7 +138,7 @@ async def _listen(messages: AsyncIterator[agent_pb2.AgentMessage], attachment: A
                 case which:
                     raise errors.broken(f"a message that is not due: {which or 'none that is known'}")
     except TimeoutError:
-        ending = errors.broken(f"nothing was heard for {SILENCE_SECONDS:g} seconds")
+        ending = errors.silent(SILENCE_SECONDS)
     except Refused as broken:
         ending = broken
     except (grpc.aio.BaseError, grpc.RpcError):

@@ -101,5 +101,5 @@ class Attachment:
             if not came.done():
                 came.set_exception(refused)
         for serving in tuple(self._calls):
-            serving.lost(f"the connection to the node's agent ended: {refused.message}")
+            serving.lost(refused.message)
         self.wake.set()

@@ -37,7 +37,7 @@ class Attachments:
         self._database = database
         self._clock = clock
         self._changes = changes
-        self._replica = replica
+        self.replica = replica
         self._of: dict[str, Attachment] = {}
         self._paces: dict[str, tuple[float, float]] = {}  # by node: connections left, and when that was
         self.kept = KeptSessions(self._of.get)
@@ -54,7 +54,7 @@ class Attachments:
     async def recover(self) -> None:
         """Nobody is connected to a process that has just started."""
         async with self._database.transaction() as tx:
-            await agents.detach_all(tx.connection, self._replica)
+            await agents.detach_all(tx.connection, self.replica)
 
     @contextlib.asynccontextmanager
     async def attached(
@@ -81,7 +81,7 @@ class Attachments:
             self.kept.named(attachment, held)
             yield attachment
         finally:
-            attachment.end(Refused(Kind.UNAVAILABLE, "AGENT_GONE", "the agent is not connected any more"))
+            attachment.end(Refused(Kind.UNAVAILABLE, "AGENT_GONE", "the node's agent is not connected any more"))
             if self._of.get(agent.node_id) is attachment:
                 del self._of[agent.node_id]
                 # Whatever becomes of the call, which ends because its agent has left.
@@ -155,7 +155,7 @@ class Attachments:
             refused = judged(await agents.standing(tx.connection, agent.node_id), agent.key_hash, now)
             if refused is not None:
                 raise refused
-            await agents.attached(tx.connection, agent.node_id, self._replica, now, properties)
+            await agents.attached(tx.connection, agent.node_id, self.replica, now, properties)
             if replaced and node is not None:
                 event = events.Event(
                     type="agent.replaced",
@@ -171,4 +171,4 @@ class Attachments:
     async def _write_detached(self, node_id: str) -> None:
         async with self._database.transaction() as tx:
             if node_id not in self._of:  # it may be back
-                await agents.detached(tx.connection, node_id, self._replica, self._clock())
+                await agents.detached(tx.connection, node_id, self.replica, self._clock())

@@ -30,7 +30,7 @@ class AgentConnector:
         order = _order(request)
         attachment = self._attachments.of(node.id)
         if attachment is None:
-            raise NodeUnreachable(f"{node.name} cannot be reached: {unreachable(node)}", _WHAT_TO_DO)
+            raise NodeUnreachable(f"{node.name} cannot be reached: {self._why_not(node)}", _WHAT_TO_DO)
         upstream = AgentUpstream(node.id, node.name, request, self._attachments.kept)
         if request.grace_seconds:
             self._attachments.kept.add(upstream)
@@ -65,7 +65,7 @@ class AgentConnector:
         """See ports.ResumingConnector."""
         kept = self._attachments.kept
         if self._attachments.of(node.id) is None:
-            raise NodeUnreachable(f"{node.name} cannot be reached: {unreachable(node)}", _WHAT_TO_DO)
+            raise NodeUnreachable(f"{node.name} cannot be reached: {self._why_not(node)}", _WHAT_TO_DO)
         if kept.find(node.id, session_id) is not None:
             raise ValueError(f"session {session_id} is here already")
         request = OpenUpstream(
@@ -99,12 +99,13 @@ class AgentConnector:
         """See ports.ResumingConnector."""
         self._attachments.kept.end(node_id, session_id)
 
-
-def unreachable(node: Node) -> str:
-    """Since when the node's agent is not connected."""
-    if node.last_seen_at is None:
-        return "its agent has never connected"
-    return f"its agent is not connected; it was last seen at {node.last_seen_at:%Y-%m-%d %H:%M:%S} UTC"
+    def _why_not(self, node: Node) -> str:
+        """Why the node's agent cannot be asked here."""
+        if node.attached_to not in ("", self._attachments.replica):
+            return "its agent is connected to another gateway"
+        if node.last_seen_at is None:
+            return "its agent has never connected"
+        return f"its agent is not connected; it was last seen at {node.last_seen_at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _order(request: OpenUpstream) -> SessionOrder:

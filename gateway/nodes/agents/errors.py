@@ -112,6 +112,16 @@ def broken(what: str) -> Refused:
     )
 
 
+def silent(seconds: float) -> Refused:
+    """A machine that sleeps, or a network that says nothing of its end."""
+    return Refused(
+        Kind.UNAVAILABLE,
+        "AGENT_SILENT",
+        f"nothing was heard of the node's agent for {seconds:g} seconds",
+        "Connect again; if this happens again and again, look at the network and the node's load.",
+    )
+
+
 def unknown_order() -> Refused:
     return Refused(
         Kind.FAILED_PRECONDITION,

@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from datetime import timedelta
 
 import grpc
 import pytest
 
+from gateway.api import agent as agent_api
 from gateway.errors import Refused
 from gateway.nodes.errors import LoginRefused, NodeUnreachable, UpstreamFailed
 from gateway.nodes.ports import Exited, Lost
@@ -26,7 +28,7 @@ from jitgate.v1.agent_pb2 import (
 from jitgate.v1.session_pb2 import SessionData, SessionResize, SessionWindow
 from tests.conformance.connectors import eventually
 from tests.gateway.nodes.agents.puppet import REQUEST, RUNNING, Puppet, Sink, attached, ended
-from tests.gateway.nodes.agents.rig import Rig
+from tests.gateway.nodes.agents.rig import REPLICA, Rig
 
 BROKEN: dict[str, list[NodeFrame]] = {
     "offset ahead": [NodeFrame(data=SessionData(offset=7, payload=b"x"))],
@@ -212,3 +214,23 @@ async def test_an_agent_that_vanishes_is_noticed_and_seen_until_then(puppet: Pup
         await asyncio.sleep(0.01)
     node = await puppet.rig.node(node_id)
     assert not node.attached_to and node.last_seen_at is not None
+
+
+async def test_an_agent_that_says_nothing_is_gone(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agent_api, "SILENCE_SECONDS", 0.5)
+    async with attached(await rig.join(await rig.invite())) as puppet:
+        _, _, sink = await puppet.session()
+        assert await puppet.cut() == "UNAVAILABLE"
+        assert sink.end == Lost("nothing was heard of the node's agent for 0.5 seconds")
+
+
+async def test_what_is_said_of_an_agent_that_is_not_here(rig: Rig) -> None:
+    node = (await rig.join(await rig.invite())).node
+    for changes, said in (
+        ({"attached_to": "r-2"}, "another gateway"),
+        ({"attached_to": REPLICA}, "never connected"),
+        ({"last_seen_at": rig.clock()}, "last seen at"),
+        ({}, "never connected"),
+    ):
+        with pytest.raises(NodeUnreachable, match=said):
+            await rig.connector.open(replace(node, **changes), REQUEST)
