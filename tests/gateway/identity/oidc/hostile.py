@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import functools
 import hashlib
 import hmac
 import json
@@ -29,7 +30,7 @@ class Hostile:
 
     def __init__(self, issuer: str) -> None:
         self.issuer = issuer
-        self.key: Key = RSAKey.generate_key(2048, {"kid": "one", "use": "sig", "alg": "RS256"})
+        self.key: Key = _key()
         self.keys: list[dict[str, Any]] = [dict(self.key.as_dict(private=False))]
         self.token = ""
         self.access_token = "opaque"
@@ -131,6 +132,13 @@ def hostile_issuer() -> Iterator[Hostile]:
         server.server_close()
 
 
+@functools.cache
+def _key() -> Key:
+    """The issuers' own, made once: an RSA key takes longer than a test with it."""
+    return RSAKey.generate_key(2048, {"kid": "one", "use": "sig", "alg": "RS256"})
+
+
+@functools.cache
 def other_key(kid: str = "one") -> Key:
     return RSAKey.generate_key(2048, {"kid": kid})
 
