@@ -9,7 +9,7 @@ from random import Random
 from tests.crash.resume.network import Link, Network
 from tests.processes import GatewayProcess
 
-WAITED_FOR = 0.7
+WAITED_FOR = 0.5
 """The share of incidents after which all shells are to be back before the next, which else hits the way back."""
 _LONGEST_BEFORE = 1.2  # seconds
 _LONGEST_DOWN = 2.5
@@ -21,6 +21,11 @@ class Kind(Enum):
     RESET = "reset"
     STALL = "stall"
     DARK = "dark"
+    SILENCE = "silence"
+
+
+_CUTS = {Kind.RESET: 10, Kind.STALL: 5, Kind.DARK: 4, Kind.SILENCE: 1}
+"""How often each is drawn; the last is noticed by those who ask only, which takes half a minute."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +42,12 @@ class Incident:
 
 def plan(kills: int, cuts: int, random: Random) -> Iterator[Incident]:
     """So many of each, in any order. After the last one is always waited for."""
-    kinds = [Kind.KILL] * kills + random.choices([Kind.RESET, Kind.RESET, Kind.STALL, Kind.DARK], k=cuts)
+    kinds = [Kind.KILL] * kills + random.choices(list(_CUTS), list(_CUTS.values()), k=cuts)
     random.shuffle(kinds)
     for number, kind in enumerate(kinds, 1):
         is_kill = kind is Kind.KILL
         where = "" if is_kill else random.choice(("clients", "agent", "both"))
-        longest = {Kind.KILL: _LONGEST_DOWN, Kind.RESET: 0.0}.get(kind, _LONGEST_CUT)
+        longest = {Kind.KILL: _LONGEST_DOWN, Kind.STALL: _LONGEST_CUT, Kind.DARK: _LONGEST_CUT}.get(kind, 0.0)
         before, lasts = random.uniform(0, _LONGEST_BEFORE), random.uniform(0, longest)
         is_waited_for = random.random() < WAITED_FOR or number == len(kinds)
         yield Incident(number, kind, where, before, lasts, is_waited_for)
@@ -67,5 +72,7 @@ def _cut(link: Link, incident: Incident, random: Random) -> None:
             link.reset(random.choice((0.3, 1.0)), random)
         case Kind.STALL:
             link.stall(incident.lasts)
+        case Kind.SILENCE:
+            link.silence()
         case _:
             link.darken(incident.lasts)

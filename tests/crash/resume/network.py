@@ -43,12 +43,21 @@ class Link:
         """Nothing passes and nobody new gets through for a while; then every connection is reset."""
         self._do(self._darken(seconds))
 
+    def silence(self) -> None:
+        """Nothing passes through the present connections any more, and nobody is told; new ones are well."""
+        self._do(self._silence())
+
     async def listen(self) -> None:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
 
     def _do(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    async def close(self) -> None:
+        self._server.close()
+        for connection in list(self._connections):
+            connection.reset()
 
     async def _reset(self, share: float, random: Random) -> int:
         hit = [connection for connection in self._connections if random.random() < share]
@@ -63,6 +72,10 @@ class Link:
         await asyncio.sleep(seconds)
         for connection in stalled:
             connection.gate.set()
+
+    async def _silence(self) -> None:
+        for connection in self._connections:
+            connection.gate.clear()
 
     async def _darken(self, seconds: float) -> None:
         self._is_dark = True
@@ -104,6 +117,7 @@ class _Connection:
                 ways.create_task(self._pass_on(source, sink))
         for writer in self._writers:
             writer.close()
+            await writer.wait_closed()
 
     def reset(self) -> None:
         self.gate.set()
@@ -138,13 +152,13 @@ class Network:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for link in (self.clients, self.agent):
+            asyncio.run_coroutine_threadsafe(link.close(), self._loop).result()
         asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
     async def _end(self) -> None:
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}), return_exceptions=True)
+        await asyncio.sleep(0)  # for what is closed in the loop's next round
