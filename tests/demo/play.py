@@ -59,13 +59,14 @@ class Play:
         terminal.waits_for_prompt()
         return terminal
 
-    def recording(self, request_id: str) -> str:
-        """The session of a request that has one, once its recording is complete."""
-        return wait_for(lambda: self._recording(request_id), 30, "the recording")
+    def recording(self, wanted: str) -> str:
+        """A session, by its id or its request's, once its recording is complete."""
+        return wait_for(lambda: self._recording(wanted), 30, f"the recording of {wanted}")
 
-    def _recording(self, request_id: str) -> str | None:
-        listed = self.json("dave", "recordings", "list", "--request", request_id)["recordings"]
-        done = [item["session_id"] for item in listed if item["status"] == "RECORDING_STATUS_COMPLETE"]
+    def _recording(self, wanted: str) -> str | None:
+        listed = self.json("dave", "recordings", "list")["recordings"]
+        ours = [item for item in listed if wanted in (item["session_id"], item["access_request_id"])]
+        done = [item["session_id"] for item in ours if item["status"] == "RECORDING_STATUS_COMPLETE"]
         return done[0] if done else None
 
     def json(self, who: str, *arguments: str) -> Any:

@@ -31,7 +31,8 @@ class Running:
         return cls(file, said["processes"], said["folders"])
 
     def add(self, process: int, folder: Path | None = None) -> None:
-        """Notes a process, and a folder that goes when it ends."""
+        """Notes a process, and a folder that goes when it ends. Those that have ended are forgotten."""
+        self._processes = [noted for noted in self._processes if _started(noted["id"]) == noted["started"]]
         self._processes.append({"id": process, "started": _started(process)})
         self._folders += [str(folder)] if folder else []
         self.file.write_text(json.dumps({"processes": self._processes, "folders": self._folders}))

@@ -56,6 +56,12 @@ class Stage:
         self.running.add(self.gateway.process.pid)
         return self.gateway.out.read_text()
 
+    def kill_gateway(self) -> int:
+        """kill -9; the id of the process that was killed. `start_gateway` starts it where it was."""
+        assert self.gateway.process is not None
+        self.gateway.kill()
+        return self.gateway.process.pid
+
     def start_node(self, name: str, node_id: str, user_ca: str, principal: str) -> Sshd:
         """An sshd that was told what `jit nodes trust` prints. Raises SshdMissing."""
         node = start_sshd(

@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tests.demo.dialling import node_that_dials
+from tests.demo.dialling import node_that_dials, session_that_goes_on
 from tests.demo.play import REQUEST_ID, Play, found
 from tests.processes import wait_for
 from tests.sshd import current_login
@@ -238,6 +238,7 @@ CHAPTERS: tuple[Callable[[Play], None], ...] = (
     conflict,
     recorded,
     tampered,
+    session_that_goes_on,
     revoked,
 )
 

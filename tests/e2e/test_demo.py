@@ -48,6 +48,7 @@ def test_it_shows_the_whole_way(shown: subprocess.CompletedProcess[str]) -> None
         "policy financial-data targets DataClass=financial",
         "✓ intact",
         "0001-000000.seg: was changed",
+        "typed while nobody was there: 42",
         "revoked by bob: the incident is over",
     ):
         assert claim in shown.stdout, claim
