@@ -33,7 +33,7 @@ class LastEntries:
     async def write(self, session: Session, ending: Ending) -> None:
         """Tries until the database takes it."""
         at = self._clock()
-        async for attempt in AsyncRetrying(wait=wait_exponential(0.05, max=5), before_sleep=_say_retry):
+        async for attempt in _again_and_again():
             with attempt:
                 await self._write(session, ending, at)
 
@@ -52,9 +52,11 @@ class LastEntries:
             await events.append(tx.connection, story.unrecorded(session, reason, self._clock()))
 
     async def tell(self, event: events.Event) -> None:
-        """Something happened that changes nothing else."""
-        async with self._database.transaction() as tx:
-            await events.append(tx.connection, event)
+        """Something happened that changes nothing else. Tries until the database takes it."""
+        async for attempt in _again_and_again():
+            with attempt:
+                async with self._database.transaction() as tx:
+                    await events.append(tx.connection, event)
 
     async def close(self, recording: Recording, reason: str) -> None:
         """Waits for the object store as long as that takes."""
@@ -91,5 +93,9 @@ class LastEntries:
             _log.error("session.last_entry_failed", error=f"{type(failure).__name__}: {failure}")
 
 
+def _again_and_again() -> AsyncRetrying:
+    return AsyncRetrying(wait=wait_exponential(0.05, max=5), before_sleep=_say_retry)
+
+
 def _say_retry(attempt: RetryCallState) -> None:
-    _log.warning("session.end_unwritten", attempt=attempt.attempt_number)
+    _log.warning("session.entry_unwritten", attempt=attempt.attempt_number)
