@@ -129,7 +129,9 @@ async def test_a_session_is_not_deaf_to_what_the_agent_ignores() -> None:
         said += process.read(process.output) or b""
         await asyncio.sleep(0.01)
     await process.close()
-    assert [int(line.split()[1], 16) for line in said.splitlines()] == [0, 0]
+    # The C library keeps two for itself: nobody can set them, and whoever started all this may have left them ignored.
+    settable = sum(1 << number - 1 for number in signal.valid_signals())
+    assert [int(line.split()[1], 16) & settable for line in said.splitlines()] == [0, 0]
 
 
 async def test_no_descriptor_is_left_behind() -> None:
