@@ -129,7 +129,7 @@ async def test_a_session_is_not_deaf_to_what_the_agent_ignores() -> None:
         said += process.read(process.output) or b""
         await asyncio.sleep(0.01)
     await process.close()
-    # The C library keeps two for itself: nobody can set them, and whoever started all this may have left them ignored.
+    # The C library keeps two for itself, which nobody can set and a parent may have left ignored.
     settable = sum(1 << number - 1 for number in signal.valid_signals())
     assert [int(line.split()[1], 16) & settable for line in said.splitlines()] == [0, 0]
 
