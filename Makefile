@@ -1,7 +1,7 @@
 # `make demo` shows the main job, `make test` checks everything; both install what they need.
 PYTHON ?= python3
 BIN := .venv/bin
-SOURCES := approvals clients gateway policy recorder tests
+SOURCES := approvals clients gateway notifiers policy recorder tests
 
 .PHONY: demo demo-stop test bench lint types proto constraints packages clean
 
