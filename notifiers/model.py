@@ -80,8 +80,8 @@ class LevelView:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The access request as it was when the notice was made. What people wrote is theirs: escape it for the channel
-    before cutting it. Times are aware."""
+    """The access request as it was when the notice was made. What people wrote is theirs: escape it for the
+    channel before cutting it. Times are aware."""
 
     request_id: str
     requester: str
@@ -111,8 +111,8 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """One thing to tell. `event` is the number of the event in the audit log: of two notices about one request, the
-    one with the higher number tells the later state."""
+    """One thing to tell. `event` is the number of the event in the audit log: of two notices about one request,
+    the one with the higher number tells the later state."""
 
     kind: NoticeKind
     event: int
@@ -127,9 +127,9 @@ class Notice:
 class Delivery:
     """One notice for one recipient by one channel.
 
-    `id` is the same at every try and unique among all deliveries: the idempotency key. `first` says where the first
-    message about this request for this recipient stands, in the channel's own form, if one was sent: a later
-    notice updates it (and may say more in its thread). `actions` is what the recipient could do now.
+    `id` is the same at every try and unique among all deliveries: the idempotency key. `first` says where the
+    first message about this request for this recipient stands, in the channel's own form, if one was sent: a
+    later notice updates it (and may say more in its thread). `actions` is what the recipient could do now.
     """
 
     id: str
@@ -142,7 +142,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """It was delivered. `reference` says where the message stands, in the channel's own form, at most 1 KiB of JSON;
-    None: it can't be found again, and later notices make messages of their own."""
+    """It was delivered. `reference` says where the message stands, in the channel's own form, at most 1 KiB of
+    JSON; None: it can't be found again, and later notices make messages of their own."""
 
     reference: Mapping[str, str] | None = None

@@ -8,9 +8,9 @@ from notifiers.model import Delivery, Receipt
 class Notifier(Protocol):
     """Brings notices to people by one channel: Slack, Teams, email, or a third party's.
 
-    At most `concurrency` deliveries run at once, never two about one request for one recipient; they come in order.
-    A delivery may come again after a crash, with the same id: where the service has a way to tell, nothing is said
-    twice.
+    At most `concurrency` deliveries run at once, never two about one request for one recipient; they come in
+    order. A delivery may come again after a crash, with the same id: where the service has a way to tell, nothing
+    is said twice.
     """
 
     concurrency: int
