@@ -34,15 +34,19 @@ _log = structlog.get_logger("jitgate.sessions")
 LOOK_SECONDS: Final = 0.5
 """How long access can have ended before a session that is not back yet is over."""
 _AT_ONCE: Final = 16
+_AGAIN_SECONDS: Final = 2.0
+"""After a node that is there did not answer: it may only be busy."""
 
 
 @dataclass(slots=True, eq=False)
 class _Expected:
-    """A session that is not back yet. `live` once its recording goes on; `is_named` while its node has it."""
+    """A session that is not back yet. `live` once its recording goes on; `is_named` once its node said that it has
+    it; not tried before `again_at`, in the process's steady time."""
 
     session: Session
     live: AdoptedSession | None = None
     is_named: bool = False
+    again_at: float = 0.0
     adopting: asyncio.Task[None] | None = None
 
 
@@ -139,7 +143,7 @@ class Adoption:
                 ending = await self._why_over(connection, expected, standings.get(expected.session.id))
                 if ending is not None:
                     self._end(expected, ending)
-                elif expected.is_named:
+                elif expected.is_named and expected.again_at <= self._steady():
                     self._begin_adopting(expected)
 
     async def _why_over(
@@ -204,7 +208,7 @@ class Adoption:
                 sink=relay,
             )
         except NodeUnreachable:
-            expected.is_named = False
+            expected.again_at = self._steady() + _AGAIN_SECONDS
             return
         except Refused as refused:
             self._end(expected, Ending(End.NODE_GONE, f"This session could not go on: {refused.message}"))

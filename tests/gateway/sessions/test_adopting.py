@@ -9,7 +9,7 @@ import pytest
 
 from gateway.errors import Kind
 from gateway.nodes.ports import Exited
-from gateway.sessions import keeping
+from gateway.sessions import adopting, keeping
 from gateway.sessions.flow import INPUT_WINDOW
 from gateway.sessions.model import End, RecordingStatus
 from gateway.store import sessions, tables
@@ -158,6 +158,18 @@ async def test_a_client_that_is_back_before_the_node(gateways: Gateways, monkeyp
     await back.opened()
 
 
+async def test_of_clients_that_wait_for_the_node_the_latest_is_served(gateways: Gateways) -> None:
+    _, session_id = await begun(gateways.rig)
+    rig = await gateways.next()
+    earlier = [await rig.back(session_id, 3)]
+    for _ in range(20):
+        later = await rig.back(session_id, 3)
+        assert (await earlier[-1].refused()).reason == "SESSION_TAKEN_OVER"
+        earlier.append(later)
+    await gateways.named(session_id)
+    await earlier[-1].opened()
+
+
 @pytest.mark.rule("R25")
 @pytest.mark.parametrize(
     ("act", "end"), [(revoke, End.REVOKED), (lock_user, End.LOCKED), (pass_the_window, End.WINDOW_ENDED)]
@@ -268,6 +280,19 @@ async def test_a_node_that_is_away_again_is_waited_for(gateways: Gateways) -> No
     rig.process().say(b"d")
     await until(lambda: back.client.output() == b"d")
     assert stay.call.done()
+
+
+async def test_a_node_that_was_only_slow_is_tried_again(
+    gateways: Gateways, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, session_id = await begun(gateways.rig)
+    monkeypatch.setattr(adopting, "_AGAIN_SECONDS", 0.01)
+    rig = await gateways.next()
+    rig.kept.is_away = True
+    await gateways.named(session_id)
+    await until(lambda: rig.watch.live)
+    rig.kept.is_away = False
+    await (await rig.back(session_id, 3)).opened()
 
 
 async def test_a_gateway_stops_while_its_sessions_are_not_back(gateways: Gateways) -> None:
