@@ -3,11 +3,11 @@
 import asyncio
 from collections.abc import Callable
 
-from gateway.errors import Kind, Refused
+from gateway.errors import Refused
 from gateway.sessions.frames import FrameSink, FrameSource
 from gateway.sessions.model import Resuming, Session
 from gateway.sessions.pump import Pump
-from gateway.sessions.reasons import session_ended
+from gateway.sessions.reasons import session_ended, taken_over
 from gateway.sessions.resumable import ResumableRelay
 
 
@@ -51,7 +51,7 @@ class Calls:
         async with self._turn:
             self._offset(session, resuming)  # one that may not begin ends no other
             if self._pump is not None:
-                self._pump.dismiss(_elsewhere(session))
+                self._pump.dismiss(taken_over(session))
                 await self._is_free.wait()
             offset = self._offset(session, resuming)
             pump = self._pump = Pump(self._relay, source, sink)
@@ -92,12 +92,3 @@ class Calls:
         if self._pump is None and not self._is_over and not self._relay.is_waiting:
             self._is_over = True
             self._over()
-
-
-def _elsewhere(session: Session) -> Refused:
-    return Refused(
-        Kind.FAILED_PRECONDITION,
-        "SESSION_TAKEN_OVER",
-        f"Session {session.id} goes on in another place: it was resumed there",
-        f"To have it here again: jit sessions attach {session.id}",
-    )

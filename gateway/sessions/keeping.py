@@ -13,7 +13,7 @@ from gateway.sessions.ending import LastEntries
 from gateway.sessions.frames import FrameSink, FrameSource
 from gateway.sessions.live import LiveSession
 from gateway.sessions.model import Resuming, Session
-from gateway.sessions.reasons import session_ended, stopping
+from gateway.sessions.reasons import session_ended, stopping, taken_over
 from gateway.sessions.resumable import ResumableRelay
 from gateway.sessions.watch import Watch
 
@@ -37,7 +37,8 @@ class Keeping:
         self._clock = clock
         self._finish = finish
         self._calls: dict[str, Calls] = {}
-        self._expected: dict[str, asyncio.Event] = {}
+        # With the call that waits for it, if one does: the latest.
+        self._expected: dict[str, asyncio.Future[None] | None] = {}
 
     @property
     def unattended(self) -> int:
@@ -46,12 +47,12 @@ class Keeping:
 
     def expect(self, session_id: str) -> None:
         """Its node may bring it back, and `settle` is called whatever becomes of it."""
-        self._expected[session_id] = asyncio.Event()
+        self._expected[session_id] = None
 
     def settle(self, session_id: str) -> None:
-        expected = self._expected.pop(session_id, None)
-        if expected is not None:
-            expected.set()
+        waiting = self._expected.pop(session_id, None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(None)
 
     def hold(self, live: LiveSession, relay: ResumableRelay) -> Calls:
         """From now on its client may vanish. `relay` is the session's."""
@@ -72,7 +73,7 @@ class Keeping:
     ) -> None:
         """Carries a session until this call of it ends.
 
-        Raises Refused: NODE_UNREACHABLE, and what `Calls.next` raises.
+        Raises Refused: NODE_UNREACHABLE, SESSION_TAKEN_OVER, and what `Calls.next` raises.
         """
         calls = await self._find(session)
 
@@ -94,15 +95,22 @@ class Keeping:
         return True
 
     async def _find(self, session: Session) -> Calls:
-        expected = self._expected.get(session.id)
-        if expected is not None:
-            try:
-                async with asyncio.timeout(BACK_SECONDS):
-                    await expected.wait()
-            except TimeoutError:
-                message = f"{session.node_name} has not brought session {session.id} back yet"
-                raise NodeUnreachable(message, "Try again in a moment.") from None
+        if session.id in self._expected:
+            await self._expect_back(session)
         calls = self._calls.get(session.id)
         if calls is None:
             raise session_ended(session.id)
         return calls
+
+    async def _expect_back(self, session: Session) -> None:
+        """Calls that wait take a place each: the latest is the one whose client is there."""
+        earlier = self._expected[session.id]
+        if earlier is not None and not earlier.done():
+            earlier.set_exception(taken_over(session))
+        waiting = self._expected[session.id] = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(BACK_SECONDS):
+                await waiting
+        except TimeoutError:
+            message = f"{session.node_name} has not brought session {session.id} back yet"
+            raise NodeUnreachable(message, "Try again in a moment.") from None

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from approvals.model import EndReason
 from gateway.errors import Kind, Refused
-from gateway.sessions.model import End, Ending
+from gateway.sessions.model import End, Ending, Session
 
 _ENDS = {
     EndReason.GIVEN_BACK: End.RETURNED,
@@ -52,6 +52,16 @@ def session_ended(session_id: str, end: End | None = None, message: str = "") ->
         f"Session {session_id} is over{how}",
         "Open another one: jit shell NODE",
         metadata={"end": str(end or "")},
+    )
+
+
+def taken_over(session: Session) -> Refused:
+    """To the client of a call that a later one displaced."""
+    return Refused(
+        Kind.FAILED_PRECONDITION,
+        "SESSION_TAKEN_OVER",
+        f"Session {session.id} goes on in another place: it was resumed there",
+        f"To have it here again: jit sessions attach {session.id}",
     )
 
 
