@@ -161,8 +161,10 @@ class Agent:
     async def _talk(self, link: _Link, heartbeat: float) -> None:
         while True:
             message = AgentMessage(heartbeat=AgentHeartbeat())
+            # Not wait_for: in Python 3.11 it can swallow the cancellation that ends this.
             with contextlib.suppress(TimeoutError):
-                message = await asyncio.wait_for(link.outgoing.get(), heartbeat)
+                async with asyncio.timeout(heartbeat):
+                    message = await link.outgoing.get()
             await link.call.write(message)
 
     # -- the certificate ----------------------------------------------------------------------------------------
