@@ -55,6 +55,7 @@ PERMISSIONS: Mapping[Role, frozenset["Permission.ValueType"]] = {
         declared.PERMISSION_LOCK,
         declared.PERMISSION_WRITE_TARGETS,
         declared.PERMISSION_WRITE_PREFERENCES,
+        declared.PERMISSION_WRITE_ALLOWANCES,
     },
 }
 

@@ -41,6 +41,27 @@ RECORDING_MODE_STRICT: RecordingMode.ValueType  # 1
 RECORDING_MODE_BEST_EFFORT: RecordingMode.ValueType  # 2
 Global___RecordingMode: _TypeAlias = RecordingMode  # noqa: Y015
 
+class _RetentionMode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RetentionModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RetentionMode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RETENTION_MODE_UNSPECIFIED: _RetentionMode.ValueType  # 0
+    RETENTION_MODE_GOVERNANCE: _RetentionMode.ValueType  # 1
+    """Whoever has the permission to bypass it can delete before the time."""
+    RETENTION_MODE_COMPLIANCE: _RetentionMode.ValueType  # 2
+    """Nobody can."""
+
+class RetentionMode(_RetentionMode, metaclass=_RetentionModeEnumTypeWrapper): ...
+
+RETENTION_MODE_UNSPECIFIED: RetentionMode.ValueType  # 0
+RETENTION_MODE_GOVERNANCE: RetentionMode.ValueType  # 1
+"""Whoever has the permission to bypass it can delete before the time."""
+RETENTION_MODE_COMPLIANCE: RetentionMode.ValueType  # 2
+"""Nobody can."""
+Global___RetentionMode: _TypeAlias = RetentionMode  # noqa: Y015
+
 @_typing.final
 class User(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
@@ -681,6 +702,48 @@ class SetTargetResponse(_message.Message):
 Global___SetTargetResponse: _TypeAlias = SetTargetResponse  # noqa: Y015
 
 @_typing.final
+class RecordingPlace(_message.Message):
+    """Where recordings go, under whose key, and as whom: names of what is allowed for the account (AllowanceService).
+    What is empty is as the gateway's own configuration says. A bucket or a key needs a role.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BUCKET_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    PLAYBACK_ROLE_FIELD_NUMBER: _builtins.int
+    RETENTION_MODE_FIELD_NUMBER: _builtins.int
+    RETENTION_DAYS_FIELD_NUMBER: _builtins.int
+    bucket: _builtins.str
+    key: _builtins.str
+    """ARN of a KMS key or alias."""
+    role: _builtins.str
+    """ARN of the role that is assumed to put objects and to make data keys."""
+    playback_role: _builtins.str
+    """ARN of the role that is assumed to open data keys; empty: `role`."""
+    retention_mode: Global___RetentionMode.ValueType
+    """Retention of each object by S3 Object Lock; both or none."""
+    retention_days: _builtins.int
+    def __init__(
+        self,
+        *,
+        bucket: _builtins.str = ...,
+        key: _builtins.str = ...,
+        role: _builtins.str = ...,
+        playback_role: _builtins.str = ...,
+        retention_mode: Global___RetentionMode.ValueType = ...,
+        retention_days: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bucket", b"bucket", "key", b"key", "playback_role", b"playback_role", "retention_days", b"retention_days", "retention_mode", b"retention_mode", "role", b"role"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordingPlace: _TypeAlias = RecordingPlace  # noqa: Y015
+
+@_typing.final
 class Preferences(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -691,6 +754,9 @@ class Preferences(_message.Message):
     SHELL_PROFILE_FIELD_NUMBER: _builtins.int
     RECORDING_FIELD_NUMBER: _builtins.int
     RECORD_INPUT_CONTENT_FIELD_NUMBER: _builtins.int
+    RECORDING_PLACE_FIELD_NUMBER: _builtins.int
+    LOG_SESSIONS_FIELD_NUMBER: _builtins.int
+    LOG_GROUP_FIELD_NUMBER: _builtins.int
     maximum_duration_minutes: _builtins.int
     """1 to 1440 minutes; 0 for as long as the window lasts."""
     idle_timeout_minutes: _builtins.int
@@ -701,8 +767,14 @@ class Preferences(_message.Message):
     """Command line that runs in each new shell before the user types, for example "cd /srv"."""
     recording: Global___RecordingMode.ValueType
     record_input_content: _builtins.bool
+    log_sessions: _builtins.bool
+    """Output of sessions as JSON lines while they run: to `log_group`, or where the gateway's configuration says."""
+    log_group: _builtins.str
+    """ARN of a CloudWatch log group that is allowed for the account; needs recording_place.role."""
     @_builtins.property
     def scope(self) -> _common_pb2.Scope: ...
+    @_builtins.property
+    def recording_place(self) -> Global___RecordingPlace: ...
     def __init__(
         self,
         *,
@@ -713,10 +785,13 @@ class Preferences(_message.Message):
         shell_profile: _builtins.str = ...,
         recording: Global___RecordingMode.ValueType = ...,
         record_input_content: _builtins.bool = ...,
+        recording_place: Global___RecordingPlace | None = ...,
+        log_sessions: _builtins.bool = ...,
+        log_group: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["scope", b"scope"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["recording_place", b"recording_place", "scope", b"scope"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["idle_timeout_minutes", b"idle_timeout_minutes", "maximum_duration_minutes", b"maximum_duration_minutes", "record_input_content", b"record_input_content", "recording", b"recording", "run_as", b"run_as", "scope", b"scope", "shell_profile", b"shell_profile"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["idle_timeout_minutes", b"idle_timeout_minutes", "log_group", b"log_group", "log_sessions", b"log_sessions", "maximum_duration_minutes", b"maximum_duration_minutes", "record_input_content", b"record_input_content", "recording", b"recording", "recording_place", b"recording_place", "run_as", b"run_as", "scope", b"scope", "shell_profile", b"shell_profile"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

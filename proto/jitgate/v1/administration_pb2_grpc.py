@@ -191,7 +191,8 @@ class AdministrationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PutPreferences(self, request, context):
-        """Replaces the preferences of an account and Region as a whole.
+        """Replaces the preferences of an account and Region as a whole. PERMISSION_DENIED NOT_ALLOWED where they name
+        something of AWS that is not allowed for the account; FAILED_PRECONDITION PLACE_UNUSABLE where it does not work.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

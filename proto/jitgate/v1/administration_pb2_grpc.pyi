@@ -48,7 +48,9 @@ class AdministrationServiceStub:
     """Enables or disables just-in-time access for an account and Region, or for all of an organizational unit (R4)."""
     GetPreferences: _grpc.UnaryUnaryMultiCallable[_administration_pb2.GetPreferencesRequest, _administration_pb2.GetPreferencesResponse]
     PutPreferences: _grpc.UnaryUnaryMultiCallable[_administration_pb2.PutPreferencesRequest, _administration_pb2.PutPreferencesResponse]
-    """Replaces the preferences of an account and Region as a whole."""
+    """Replaces the preferences of an account and Region as a whole. PERMISSION_DENIED NOT_ALLOWED where they name
+    something of AWS that is not allowed for the account; FAILED_PRECONDITION PLACE_UNUSABLE where it does not work.
+    """
     ListEvents: _grpc.UnaryUnaryMultiCallable[_administration_pb2.ListEventsRequest, _administration_pb2.ListEventsResponse]
     Diagnose: _grpc.UnaryUnaryMultiCallable[_administration_pb2.DiagnoseRequest, _administration_pb2.DiagnoseResponse]
     """What the gateway knows of its own health: database, spool, key provider, object store, clock, keys."""
@@ -73,7 +75,9 @@ class AdministrationServiceAsyncStub(AdministrationServiceStub):
     """Enables or disables just-in-time access for an account and Region, or for all of an organizational unit (R4)."""
     GetPreferences: _aio.UnaryUnaryMultiCallable[_administration_pb2.GetPreferencesRequest, _administration_pb2.GetPreferencesResponse]  # type: ignore[assignment]
     PutPreferences: _aio.UnaryUnaryMultiCallable[_administration_pb2.PutPreferencesRequest, _administration_pb2.PutPreferencesResponse]  # type: ignore[assignment]
-    """Replaces the preferences of an account and Region as a whole."""
+    """Replaces the preferences of an account and Region as a whole. PERMISSION_DENIED NOT_ALLOWED where they name
+    something of AWS that is not allowed for the account; FAILED_PRECONDITION PLACE_UNUSABLE where it does not work.
+    """
     ListEvents: _aio.UnaryUnaryMultiCallable[_administration_pb2.ListEventsRequest, _administration_pb2.ListEventsResponse]  # type: ignore[assignment]
     Diagnose: _aio.UnaryUnaryMultiCallable[_administration_pb2.DiagnoseRequest, _administration_pb2.DiagnoseResponse]  # type: ignore[assignment]
     """What the gateway knows of its own health: database, spool, key provider, object store, clock, keys."""
@@ -173,7 +177,9 @@ class AdministrationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _administration_pb2.PutPreferencesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_administration_pb2.PutPreferencesResponse, _abc.Awaitable[_administration_pb2.PutPreferencesResponse]]:
-        """Replaces the preferences of an account and Region as a whole."""
+        """Replaces the preferences of an account and Region as a whole. PERMISSION_DENIED NOT_ALLOWED where they name
+        something of AWS that is not allowed for the account; FAILED_PRECONDITION PLACE_UNUSABLE where it does not work.
+        """
 
     @_abc_1.abstractmethod
     def ListEvents(

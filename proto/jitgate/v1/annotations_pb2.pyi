@@ -51,6 +51,8 @@ class _PermissionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Permission
     PERMISSION_READ_EVENTS: _Permission.ValueType  # 19
     PERMISSION_AGENT: _Permission.ValueType  # 20
     """A registered node's agent, proven by a certificate of the agent CA. No role has it."""
+    PERMISSION_WRITE_ALLOWANCES: _Permission.ValueType  # 21
+    """What of AWS an account may use. For the whole organization: only a grant of * in both writes it."""
 
 class Permission(_Permission, metaclass=_PermissionEnumTypeWrapper):
     """What a caller needs. The gateway refuses to start with a method that declares none (R32)."""
@@ -81,6 +83,8 @@ PERMISSION_WRITE_PREFERENCES: Permission.ValueType  # 18
 PERMISSION_READ_EVENTS: Permission.ValueType  # 19
 PERMISSION_AGENT: Permission.ValueType  # 20
 """A registered node's agent, proven by a certificate of the agent CA. No role has it."""
+PERMISSION_WRITE_ALLOWANCES: Permission.ValueType  # 21
+"""What of AWS an account may use. For the whole organization: only a grant of * in both writes it."""
 Global___Permission: _TypeAlias = Permission  # noqa: Y015
 
 @_typing.final
