@@ -115,14 +115,14 @@ class Agent:
             link = _Link(channel, attach(), asyncio.Queue())
             tasks: list[asyncio.Task[None]] = []
             try:
-                heartbeat = await self._greet(link)
+                heartbeat, patience = await self._greet(link)
                 log("attached", gateway=registration.agent_address, node=registration.node_id)
                 self._state.note("attached")
                 tasks += [
                     asyncio.create_task(self._talk(link, heartbeat)),
                     asyncio.create_task(self._keep_certified(channel)),
                 ]
-                while isinstance(message := await link.call.read(), GatewayMessage):  # what else comes is the end
+                while isinstance(message := await _hear(link, patience), GatewayMessage):  # else it is the end
                     self._ordered(link, message)
                 code = await link.call.code()
                 if code is not grpc.StatusCode.OK:
@@ -133,8 +133,8 @@ class Agent:
                 await asyncio.gather(*tasks, return_exceptions=True)
                 await self._sessions.let_go()
 
-    async def _greet(self, link: _Link) -> float:
-        """Seconds between heartbeats."""
+    async def _greet(self, link: _Link) -> tuple[float, float | None]:
+        """Seconds between heartbeats, and how long the gateway may say nothing, if that is limited."""
         system = os.uname()
         hello = AgentHello(
             protocol=PROTOCOL,
@@ -147,7 +147,9 @@ class Agent:
             message = await link.call.read()
         if not isinstance(message, GatewayMessage) or message.WhichOneof("message") != "welcome":
             raise TimeoutError(f"{(await link.call.code()).name}: {await link.call.details()}")
-        return max(1.0, float(message.welcome.heartbeat_seconds))
+        heartbeat = max(1.0, float(message.welcome.heartbeat_seconds))
+        answer = message.welcome.answer_seconds
+        return heartbeat, heartbeat + answer if answer else None
 
     def _ordered(self, link: _Link, message: GatewayMessage) -> None:
         which = message.WhichOneof("message")
@@ -204,6 +206,15 @@ class Agent:
         if self._registration().expires_at < time.time():
             return "The certificate has expired, or the clock is wrong. Register this node anew."
         return ""
+
+
+async def _hear(link: _Link, patience: float | None) -> Any:
+    """The next message. Raises TimeoutError after `patience`: where a write is stuck, so are gRPC's own pings."""
+    try:
+        async with asyncio.timeout(patience):
+            return await link.call.read()
+    except TimeoutError:
+        raise TimeoutError(f"nothing was heard of the gateway for {patience:g} seconds") from None
 
 
 def _encode(message: Any) -> bytes:

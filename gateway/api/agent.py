@@ -21,7 +21,8 @@ from gateway.version import VERSION
 from jitgate.v1 import agent_pb2, agent_pb2_grpc
 
 PROTOCOL: Final = 1
-HEARTBEAT_SECONDS: Final = 30
+HEARTBEAT_SECONDS: Final = 15
+ANSWER_SECONDS: Final = 10
 SILENCE_SECONDS: Final = 100.0
 """An agent that says nothing for so long is gone."""
 OPEN_SECONDS: Final = 10.0
@@ -51,7 +52,11 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         async with self._attachments.attached(agent(), properties, hello.held) as attachment:
             reading = asyncio.create_task(_listen(request_iterator, attachment))
             try:
-                welcome = agent_pb2.GatewayWelcome(gateway_version=VERSION, heartbeat_seconds=HEARTBEAT_SECONDS)
+                welcome = agent_pb2.GatewayWelcome(
+                    gateway_version=VERSION,
+                    heartbeat_seconds=HEARTBEAT_SECONDS,
+                    answer_seconds=ANSWER_SECONDS,
+                )
                 await context.write(agent_pb2.GatewayMessage(welcome=welcome))
                 while attachment.refused is None:
                     attachment.wake.clear()
@@ -133,6 +138,7 @@ async def _listen(messages: AsyncIterator[agent_pb2.AgentMessage], attachment: A
                     left, at = min(_HEARTBEATS_AT_ONCE, left + now - at) - 1, now
                     if left < 0:
                         raise errors.broken("a flood of heartbeats")
+                    attachment.answer()
                 case "refused":
                     attachment.refuse(message.refused.nonce, _refusal(message.refused))
                 case which:

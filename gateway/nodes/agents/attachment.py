@@ -11,7 +11,7 @@ from gateway.nodes.agents import errors
 from gateway.nodes.agents.caller import AgentCaller
 from gateway.nodes.agents.serving import Serving
 from gateway.nodes.agents.upstream import AgentUpstream
-from jitgate.v1.agent_pb2 import GatewayMessage, ResumeOrder, ServeSession, SessionOrder
+from jitgate.v1.agent_pb2 import GatewayHeartbeat, GatewayMessage, ResumeOrder, ServeSession, SessionOrder
 
 MAX_PENDING: Final = 256
 """Sessions that may wait for one agent to come for them."""
@@ -33,6 +33,7 @@ class Attachment:
         self.left = asyncio.Event()
         """Set when nobody holds it any more."""
         self._outgoing: deque[GatewayMessage] = deque()
+        self._answers = False
         self._pending: dict[bytes, tuple[str, AgentUpstream, asyncio.Future[None]]] = {}
         self._calls: set[Serving] = set()
         self.resuming = asyncio.Semaphore(_RESUMING_AT_ONCE)
@@ -66,8 +67,18 @@ class Attachment:
         self._outgoing.append(message)
         self.wake.set()
 
+    def answer(self) -> None:
+        """To a heartbeat. An agent that does not read gets one answer to all that it sent."""
+        self._answers = True
+        self.wake.set()
+
     def next_message(self) -> GatewayMessage | None:
-        return self._outgoing.popleft() if self._outgoing else None
+        if self._outgoing:
+            return self._outgoing.popleft()
+        if self._answers:
+            self._answers = False
+            return GatewayMessage(heartbeat=GatewayHeartbeat())
+        return None
 
     def claim(self, serve: ServeSession) -> Serving:
         """The ordered session, once: the call that carries it now.

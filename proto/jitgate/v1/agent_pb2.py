@@ -27,7 +27,7 @@ from jitgate.v1 import annotations_pb2 as jitgate_dot_v1_dot_annotations__pb2
 from jitgate.v1 import session_pb2 as jitgate_dot_v1_dot_session__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16jitgate/v1/agent.proto\x12\njitgate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cjitgate/v1/annotations.proto\x1a\x18jitgate/v1/session.proto\"\xa2\x01\n\x0c\x41gentMessage\x12\'\n\x05hello\x18\x01 \x01(\x0b\x32\x16.jitgate.v1.AgentHelloH\x00\x12/\n\theartbeat\x18\x02 \x01(\x0b\x32\x1a.jitgate.v1.AgentHeartbeatH\x00\x12-\n\x07refused\x18\x03 \x01(\x0b\x32\x1a.jitgate.v1.SessionRefusedH\x00\x42\t\n\x07message\"\x81\x01\n\nAgentHello\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x1d\n\ragent_version\x18\x02 \x01(\tB\x06\x92\xb5\x18\x02\x10@\x12\x19\n\x08platform\x18\x03 \x01(\tB\x07\x92\xb5\x18\x03\x10\x80\x02\x12\'\n\x04held\x18\x04 \x03(\tB\x19\x92\xb5\x18\x15\x10\x16\x18\x80 \"\x0es-[0-9a-f]{20}\"\x10\n\x0e\x41gentHeartbeat\"o\n\x0eSessionRefused\x12\x17\n\x05nonce\x18\x01 \x01(\x0c\x42\x08\x92\xb5\x18\x04\x08\x10\x10\x10\x12*\n\x06reason\x18\x02 \x01(\x0e\x32\x1a.jitgate.v1.SessionRefusal\x12\x18\n\x07message\x18\x03 \x01(\tB\x07\x92\xb5\x18\x03\x10\x80\x04\"\xc5\x01\n\x0eGatewayMessage\x12-\n\x07welcome\x18\x01 \x01(\x0b\x32\x1a.jitgate.v1.GatewayWelcomeH\x00\x12)\n\x05order\x18\x02 \x01(\x0b\x32\x18.jitgate.v1.SessionOrderH\x00\x12)\n\x06resume\x18\x03 \x01(\x0b\x32\x17.jitgate.v1.ResumeOrderH\x00\x12#\n\x03\x65nd\x18\x04 \x01(\x0b\x32\x14.jitgate.v1.EndOrderH\x00\x42\t\n\x07message\"D\n\x0eGatewayWelcome\x12\x17\n\x0fgateway_version\x18\x01 \x01(\t\x12\x19\n\x11heartbeat_seconds\x18\x02 \x01(\r\"\xe8\x01\n\x0cSessionOrder\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\r\n\x05nonce\x18\x02 \x01(\x0c\x12\r\n\x05login\x18\x03 \x01(\t\x12%\n\x04kind\x18\x04 \x01(\x0e\x32\x17.jitgate.v1.SessionKind\x12\x0f\n\x07\x63ommand\x18\x05 \x01(\t\x12&\n\x08terminal\x18\x06 \x01(\x0b\x32\x14.jitgate.v1.Terminal\x12\x18\n\x10lifetime_seconds\x18\x07 \x01(\r\x12\x15\n\rshell_profile\x18\x08 \x01(\t\x12\x15\n\rgrace_seconds\x18\t \x01(\r\"0\n\x0bResumeOrder\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\r\n\x05nonce\x18\x02 \x01(\x0c\"\x1e\n\x08\x45ndOrder\x12\x12\n\nsession_id\x18\x01 \x01(\t\"\xa8\x04\n\tNodeFrame\x12)\n\x05serve\x18\x01 \x01(\x0b\x32\x18.jitgate.v1.ServeSessionH\x00\x12)\n\x05start\x18\x02 \x01(\x0b\x32\x18.jitgate.v1.StartSessionH\x00\x12-\n\x07running\x18\x03 \x01(\x0b\x32\x1a.jitgate.v1.SessionRunningH\x00\x12\x34\n\x0bnot_started\x18\x04 \x01(\x0b\x32\x1d.jitgate.v1.SessionNotStartedH\x00\x12\'\n\x04\x64\x61ta\x18\x05 \x01(\x0b\x32\x17.jitgate.v1.SessionDataH\x00\x12+\n\x06window\x18\x06 \x01(\x0b\x32\x19.jitgate.v1.SessionWindowH\x00\x12+\n\x06resize\x18\x07 \x01(\x0b\x32\x19.jitgate.v1.SessionResizeH\x00\x12+\n\x06signal\x18\x08 \x01(\x0b\x32\x19.jitgate.v1.SessionSignalH\x00\x12%\n\x03\x65of\x18\t \x01(\x0b\x32\x16.jitgate.v1.SessionEofH\x00\x12$\n\x04\x65xit\x18\n \x01(\x0b\x32\x14.jitgate.v1.NodeExitH\x00\x12+\n\x06resume\x18\x0b \x01(\x0b\x32\x19.jitgate.v1.ResumeServingH\x00\x12-\n\x07\x64urable\x18\x0c \x01(\x0b\x32\x1a.jitgate.v1.SessionDurableH\x00\x42\x07\n\x05\x66rame\"u\n\x0cServeSession\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\r\n\x05nonce\x18\x02 \x01(\x0c\x12\x14\n\x0cinput_offset\x18\x03 \x01(\x04\x12\x15\n\roldest_output\x18\x04 \x01(\x04\x12\x15\n\rnewest_output\x18\x05 \x01(\x04\"6\n\rResumeServing\x12\x15\n\routput_offset\x18\x01 \x01(\x04\x12\x0e\n\x06\x63redit\x18\x02 \x01(\x04\" \n\x0eSessionDurable\x12\x0e\n\x06offset\x18\x01 \x01(\x04\"\x1e\n\x0cStartSession\x12\x0e\n\x06\x63redit\x18\x01 \x01(\x04\" \n\x0eSessionRunning\x12\x0e\n\x06\x63redit\x18\x01 \x01(\x04\"$\n\x11SessionNotStarted\x12\x0f\n\x07message\x18\x01 \x01(\t\"8\n\x08NodeExit\x12\x10\n\x06status\x18\x01 \x01(\x05H\x00\x12\x10\n\x06signal\x18\x02 \x01(\tH\x00\x42\x08\n\x06result\"\x19\n\x17RenewCertificateRequest\"\x94\x01\n\x18RenewCertificateResponse\x12\x19\n\x11\x63\x65rtificate_chain\x18\x01 \x01(\t\x12-\n\tissued_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*f\n\x0eSessionRefusal\x12\x1f\n\x1bSESSION_REFUSAL_UNSPECIFIED\x10\x00\x12\x19\n\x15SESSION_REFUSAL_LOGIN\x10\x01\x12\x18\n\x14SESSION_REFUSAL_BUSY\x10\x02\x32\xfe\x01\n\x0c\x41gentService\x12H\n\x06\x41ttach\x12\x18.jitgate.v1.AgentMessage\x1a\x1a.jitgate.v1.GatewayMessage\"\x04\x88\xb5\x18\x14(\x01\x30\x01\x12?\n\x05Serve\x12\x15.jitgate.v1.NodeFrame\x1a\x15.jitgate.v1.NodeFrame\"\x04\x88\xb5\x18\x14(\x01\x30\x01\x12\x63\n\x10RenewCertificate\x12#.jitgate.v1.RenewCertificateRequest\x1a$.jitgate.v1.RenewCertificateResponse\"\x04\x88\xb5\x18\x14\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16jitgate/v1/agent.proto\x12\njitgate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cjitgate/v1/annotations.proto\x1a\x18jitgate/v1/session.proto\"\xa2\x01\n\x0c\x41gentMessage\x12\'\n\x05hello\x18\x01 \x01(\x0b\x32\x16.jitgate.v1.AgentHelloH\x00\x12/\n\theartbeat\x18\x02 \x01(\x0b\x32\x1a.jitgate.v1.AgentHeartbeatH\x00\x12-\n\x07refused\x18\x03 \x01(\x0b\x32\x1a.jitgate.v1.SessionRefusedH\x00\x42\t\n\x07message\"\x81\x01\n\nAgentHello\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x1d\n\ragent_version\x18\x02 \x01(\tB\x06\x92\xb5\x18\x02\x10@\x12\x19\n\x08platform\x18\x03 \x01(\tB\x07\x92\xb5\x18\x03\x10\x80\x02\x12\'\n\x04held\x18\x04 \x03(\tB\x19\x92\xb5\x18\x15\x10\x16\x18\x80 \"\x0es-[0-9a-f]{20}\"\x10\n\x0e\x41gentHeartbeat\"o\n\x0eSessionRefused\x12\x17\n\x05nonce\x18\x01 \x01(\x0c\x42\x08\x92\xb5\x18\x04\x08\x10\x10\x10\x12*\n\x06reason\x18\x02 \x01(\x0e\x32\x1a.jitgate.v1.SessionRefusal\x12\x18\n\x07message\x18\x03 \x01(\tB\x07\x92\xb5\x18\x03\x10\x80\x04\"\xf8\x01\n\x0eGatewayMessage\x12-\n\x07welcome\x18\x01 \x01(\x0b\x32\x1a.jitgate.v1.GatewayWelcomeH\x00\x12)\n\x05order\x18\x02 \x01(\x0b\x32\x18.jitgate.v1.SessionOrderH\x00\x12)\n\x06resume\x18\x03 \x01(\x0b\x32\x17.jitgate.v1.ResumeOrderH\x00\x12#\n\x03\x65nd\x18\x04 \x01(\x0b\x32\x14.jitgate.v1.EndOrderH\x00\x12\x31\n\theartbeat\x18\x05 \x01(\x0b\x32\x1c.jitgate.v1.GatewayHeartbeatH\x00\x42\t\n\x07message\"\\\n\x0eGatewayWelcome\x12\x17\n\x0fgateway_version\x18\x01 \x01(\t\x12\x19\n\x11heartbeat_seconds\x18\x02 \x01(\r\x12\x16\n\x0e\x61nswer_seconds\x18\x03 \x01(\r\"\x12\n\x10GatewayHeartbeat\"\xe8\x01\n\x0cSessionOrder\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\r\n\x05nonce\x18\x02 \x01(\x0c\x12\r\n\x05login\x18\x03 \x01(\t\x12%\n\x04kind\x18\x04 \x01(\x0e\x32\x17.jitgate.v1.SessionKind\x12\x0f\n\x07\x63ommand\x18\x05 \x01(\t\x12&\n\x08terminal\x18\x06 \x01(\x0b\x32\x14.jitgate.v1.Terminal\x12\x18\n\x10lifetime_seconds\x18\x07 \x01(\r\x12\x15\n\rshell_profile\x18\x08 \x01(\t\x12\x15\n\rgrace_seconds\x18\t \x01(\r\"0\n\x0bResumeOrder\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\r\n\x05nonce\x18\x02 \x01(\x0c\"\x1e\n\x08\x45ndOrder\x12\x12\n\nsession_id\x18\x01 \x01(\t\"\xa8\x04\n\tNodeFrame\x12)\n\x05serve\x18\x01 \x01(\x0b\x32\x18.jitgate.v1.ServeSessionH\x00\x12)\n\x05start\x18\x02 \x01(\x0b\x32\x18.jitgate.v1.StartSessionH\x00\x12-\n\x07running\x18\x03 \x01(\x0b\x32\x1a.jitgate.v1.SessionRunningH\x00\x12\x34\n\x0bnot_started\x18\x04 \x01(\x0b\x32\x1d.jitgate.v1.SessionNotStartedH\x00\x12\'\n\x04\x64\x61ta\x18\x05 \x01(\x0b\x32\x17.jitgate.v1.SessionDataH\x00\x12+\n\x06window\x18\x06 \x01(\x0b\x32\x19.jitgate.v1.SessionWindowH\x00\x12+\n\x06resize\x18\x07 \x01(\x0b\x32\x19.jitgate.v1.SessionResizeH\x00\x12+\n\x06signal\x18\x08 \x01(\x0b\x32\x19.jitgate.v1.SessionSignalH\x00\x12%\n\x03\x65of\x18\t \x01(\x0b\x32\x16.jitgate.v1.SessionEofH\x00\x12$\n\x04\x65xit\x18\n \x01(\x0b\x32\x14.jitgate.v1.NodeExitH\x00\x12+\n\x06resume\x18\x0b \x01(\x0b\x32\x19.jitgate.v1.ResumeServingH\x00\x12-\n\x07\x64urable\x18\x0c \x01(\x0b\x32\x1a.jitgate.v1.SessionDurableH\x00\x42\x07\n\x05\x66rame\"u\n\x0cServeSession\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\r\n\x05nonce\x18\x02 \x01(\x0c\x12\x14\n\x0cinput_offset\x18\x03 \x01(\x04\x12\x15\n\roldest_output\x18\x04 \x01(\x04\x12\x15\n\rnewest_output\x18\x05 \x01(\x04\"6\n\rResumeServing\x12\x15\n\routput_offset\x18\x01 \x01(\x04\x12\x0e\n\x06\x63redit\x18\x02 \x01(\x04\" \n\x0eSessionDurable\x12\x0e\n\x06offset\x18\x01 \x01(\x04\"\x1e\n\x0cStartSession\x12\x0e\n\x06\x63redit\x18\x01 \x01(\x04\" \n\x0eSessionRunning\x12\x0e\n\x06\x63redit\x18\x01 \x01(\x04\"$\n\x11SessionNotStarted\x12\x0f\n\x07message\x18\x01 \x01(\t\"8\n\x08NodeExit\x12\x10\n\x06status\x18\x01 \x01(\x05H\x00\x12\x10\n\x06signal\x18\x02 \x01(\tH\x00\x42\x08\n\x06result\"\x19\n\x17RenewCertificateRequest\"\x94\x01\n\x18RenewCertificateResponse\x12\x19\n\x11\x63\x65rtificate_chain\x18\x01 \x01(\t\x12-\n\tissued_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*f\n\x0eSessionRefusal\x12\x1f\n\x1bSESSION_REFUSAL_UNSPECIFIED\x10\x00\x12\x19\n\x15SESSION_REFUSAL_LOGIN\x10\x01\x12\x18\n\x14SESSION_REFUSAL_BUSY\x10\x02\x32\xfe\x01\n\x0c\x41gentService\x12H\n\x06\x41ttach\x12\x18.jitgate.v1.AgentMessage\x1a\x1a.jitgate.v1.GatewayMessage\"\x04\x88\xb5\x18\x14(\x01\x30\x01\x12?\n\x05Serve\x12\x15.jitgate.v1.NodeFrame\x1a\x15.jitgate.v1.NodeFrame\"\x04\x88\xb5\x18\x14(\x01\x30\x01\x12\x63\n\x10RenewCertificate\x12#.jitgate.v1.RenewCertificateRequest\x1a$.jitgate.v1.RenewCertificateResponse\"\x04\x88\xb5\x18\x14\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,8 +50,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AGENTSERVICE'].methods_by_name['Serve']._serialized_options = b'\210\265\030\024'
   _globals['_AGENTSERVICE'].methods_by_name['RenewCertificate']._loaded_options = None
   _globals['_AGENTSERVICE'].methods_by_name['RenewCertificate']._serialized_options = b'\210\265\030\024'
-  _globals['_SESSIONREFUSAL']._serialized_start=2246
-  _globals['_SESSIONREFUSAL']._serialized_end=2348
+  _globals['_SESSIONREFUSAL']._serialized_start=2341
+  _globals['_SESSIONREFUSAL']._serialized_end=2443
   _globals['_AGENTMESSAGE']._serialized_start=128
   _globals['_AGENTMESSAGE']._serialized_end=290
   _globals['_AGENTHELLO']._serialized_start=293
@@ -61,35 +61,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SESSIONREFUSED']._serialized_start=442
   _globals['_SESSIONREFUSED']._serialized_end=553
   _globals['_GATEWAYMESSAGE']._serialized_start=556
-  _globals['_GATEWAYMESSAGE']._serialized_end=753
-  _globals['_GATEWAYWELCOME']._serialized_start=755
-  _globals['_GATEWAYWELCOME']._serialized_end=823
-  _globals['_SESSIONORDER']._serialized_start=826
-  _globals['_SESSIONORDER']._serialized_end=1058
-  _globals['_RESUMEORDER']._serialized_start=1060
-  _globals['_RESUMEORDER']._serialized_end=1108
-  _globals['_ENDORDER']._serialized_start=1110
-  _globals['_ENDORDER']._serialized_end=1140
-  _globals['_NODEFRAME']._serialized_start=1143
-  _globals['_NODEFRAME']._serialized_end=1695
-  _globals['_SERVESESSION']._serialized_start=1697
-  _globals['_SERVESESSION']._serialized_end=1814
-  _globals['_RESUMESERVING']._serialized_start=1816
-  _globals['_RESUMESERVING']._serialized_end=1870
-  _globals['_SESSIONDURABLE']._serialized_start=1872
-  _globals['_SESSIONDURABLE']._serialized_end=1904
-  _globals['_STARTSESSION']._serialized_start=1906
-  _globals['_STARTSESSION']._serialized_end=1936
-  _globals['_SESSIONRUNNING']._serialized_start=1938
-  _globals['_SESSIONRUNNING']._serialized_end=1970
-  _globals['_SESSIONNOTSTARTED']._serialized_start=1972
-  _globals['_SESSIONNOTSTARTED']._serialized_end=2008
-  _globals['_NODEEXIT']._serialized_start=2010
-  _globals['_NODEEXIT']._serialized_end=2066
-  _globals['_RENEWCERTIFICATEREQUEST']._serialized_start=2068
-  _globals['_RENEWCERTIFICATEREQUEST']._serialized_end=2093
-  _globals['_RENEWCERTIFICATERESPONSE']._serialized_start=2096
-  _globals['_RENEWCERTIFICATERESPONSE']._serialized_end=2244
-  _globals['_AGENTSERVICE']._serialized_start=2351
-  _globals['_AGENTSERVICE']._serialized_end=2605
+  _globals['_GATEWAYMESSAGE']._serialized_end=804
+  _globals['_GATEWAYWELCOME']._serialized_start=806
+  _globals['_GATEWAYWELCOME']._serialized_end=898
+  _globals['_GATEWAYHEARTBEAT']._serialized_start=900
+  _globals['_GATEWAYHEARTBEAT']._serialized_end=918
+  _globals['_SESSIONORDER']._serialized_start=921
+  _globals['_SESSIONORDER']._serialized_end=1153
+  _globals['_RESUMEORDER']._serialized_start=1155
+  _globals['_RESUMEORDER']._serialized_end=1203
+  _globals['_ENDORDER']._serialized_start=1205
+  _globals['_ENDORDER']._serialized_end=1235
+  _globals['_NODEFRAME']._serialized_start=1238
+  _globals['_NODEFRAME']._serialized_end=1790
+  _globals['_SERVESESSION']._serialized_start=1792
+  _globals['_SERVESESSION']._serialized_end=1909
+  _globals['_RESUMESERVING']._serialized_start=1911
+  _globals['_RESUMESERVING']._serialized_end=1965
+  _globals['_SESSIONDURABLE']._serialized_start=1967
+  _globals['_SESSIONDURABLE']._serialized_end=1999
+  _globals['_STARTSESSION']._serialized_start=2001
+  _globals['_STARTSESSION']._serialized_end=2031
+  _globals['_SESSIONRUNNING']._serialized_start=2033
+  _globals['_SESSIONRUNNING']._serialized_end=2065
+  _globals['_SESSIONNOTSTARTED']._serialized_start=2067
+  _globals['_SESSIONNOTSTARTED']._serialized_end=2103
+  _globals['_NODEEXIT']._serialized_start=2105
+  _globals['_NODEEXIT']._serialized_end=2161
+  _globals['_RENEWCERTIFICATEREQUEST']._serialized_start=2163
+  _globals['_RENEWCERTIFICATEREQUEST']._serialized_end=2188
+  _globals['_RENEWCERTIFICATERESPONSE']._serialized_start=2191
+  _globals['_RENEWCERTIFICATERESPONSE']._serialized_end=2339
+  _globals['_AGENTSERVICE']._serialized_start=2446
+  _globals['_AGENTSERVICE']._serialized_end=2700
 # @@protoc_insertion_point(module_scope)

@@ -157,6 +157,7 @@ class GatewayMessage(_message.Message):
     ORDER_FIELD_NUMBER: _builtins.int
     RESUME_FIELD_NUMBER: _builtins.int
     END_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___GatewayWelcome: ...
     @_builtins.property
@@ -165,6 +166,8 @@ class GatewayMessage(_message.Message):
     def resume(self) -> Global___ResumeOrder: ...
     @_builtins.property
     def end(self) -> Global___EndOrder: ...
+    @_builtins.property
+    def heartbeat(self) -> Global___GatewayHeartbeat: ...
     def __init__(
         self,
         *,
@@ -172,12 +175,13 @@ class GatewayMessage(_message.Message):
         order: Global___SessionOrder | None = ...,
         resume: Global___ResumeOrder | None = ...,
         end: Global___EndOrder | None = ...,
+        heartbeat: Global___GatewayHeartbeat | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "message", b"message", "order", b"order", "resume", b"resume", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "heartbeat", b"heartbeat", "message", b"message", "order", b"order", "resume", b"resume", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "message", b"message", "order", b"order", "resume", b"resume", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "heartbeat", b"heartbeat", "message", b"message", "order", b"order", "resume", b"resume", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "order", "resume", "end"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "order", "resume", "end", "heartbeat"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -189,22 +193,45 @@ class GatewayWelcome(_message.Message):
 
     GATEWAY_VERSION_FIELD_NUMBER: _builtins.int
     HEARTBEAT_SECONDS_FIELD_NUMBER: _builtins.int
+    ANSWER_SECONDS_FIELD_NUMBER: _builtins.int
     gateway_version: _builtins.str
     heartbeat_seconds: _builtins.int
     """How often the gateway wants to hear of the agent."""
+    answer_seconds: _builtins.int
+    """How long its answer to a heartbeat may take; after that the agent takes the connection for dead, and dials anew.
+    0: it does not answer.
+    """
     def __init__(
         self,
         *,
         gateway_version: _builtins.str = ...,
         heartbeat_seconds: _builtins.int = ...,
+        answer_seconds: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["gateway_version", b"gateway_version", "heartbeat_seconds", b"heartbeat_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_seconds", b"answer_seconds", "gateway_version", b"gateway_version", "heartbeat_seconds", b"heartbeat_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GatewayWelcome: _TypeAlias = GatewayWelcome  # noqa: Y015
+
+@_typing.final
+class GatewayHeartbeat(_message.Message):
+    """The answer to one heartbeat or several. TCP alone may not notice for minutes that a network swallows everything."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GatewayHeartbeat: _TypeAlias = GatewayHeartbeat  # noqa: Y015
 
 @_typing.final
 class SessionOrder(_message.Message):

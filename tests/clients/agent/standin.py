@@ -24,6 +24,7 @@ from jitgate.v1.agent_pb2 import (
     AgentHello,
     AgentMessage,
     EndOrder,
+    GatewayHeartbeat,
     GatewayMessage,
     GatewayWelcome,
     NodeExit,
@@ -147,6 +148,8 @@ class Attached:
         self.hello = hello
         self.refused: asyncio.Queue[SessionRefused] = asyncio.Queue()
         self.over = asyncio.Event()
+        self.heartbeats = 0
+        """That were answered."""
         self._context = context
 
     async def say(self, **message: Any) -> None:
@@ -164,6 +167,10 @@ class StandIn(agent_pb2_grpc.AgentServiceServicer):
     calls: "dict[bytes, asyncio.Future[Serving]]" = field(default_factory=dict)
     server: "grpc.aio.Server | None" = None
     now: Attached | None = None
+    heartbeat_seconds: int = 30
+    answer_seconds: int = 0
+    is_mute: bool = False
+    """Whether it answers no heartbeat."""
 
     async def start(self) -> None:
         key, chain = (self.folder / "gateway.key").read_bytes(), (self.folder / "gateway.pem").read_bytes()
@@ -217,7 +224,10 @@ class StandIn(agent_pb2_grpc.AgentServiceServicer):
     async def Attach(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]  # noqa: N802  # as the contract has it
         first = await anext(request_iterator)
         attached = Attached(first.hello, context)
-        await attached.say(welcome=GatewayWelcome(gateway_version="0", heartbeat_seconds=30))
+        welcome = GatewayWelcome(
+            gateway_version="0", heartbeat_seconds=self.heartbeat_seconds, answer_seconds=self.answer_seconds
+        )
+        await attached.say(welcome=welcome)
         self.attachments.put_nowait(attached)
 
         async def listen() -> None:
@@ -225,6 +235,9 @@ class StandIn(agent_pb2_grpc.AgentServiceServicer):
             async for message in request_iterator:
                 if message.HasField("refused"):
                     attached.refused.put_nowait(message.refused)
+                elif message.HasField("heartbeat") and not self.is_mute:
+                    attached.heartbeats += 1
+                    await attached.say(heartbeat=GatewayHeartbeat())
             attached.over.set()
 
         listening = asyncio.create_task(listen())

@@ -136,6 +136,12 @@ async def test_a_control_channel_that_breaks_the_contract_takes_its_sessions_alo
         await puppet.rig.connector.open(await puppet.rig.node(puppet.joined.node.id), REQUEST)
 
 
+async def test_a_heartbeat_is_answered(puppet: Puppet) -> None:
+    await puppet.say(heartbeat=AgentHeartbeat())
+    async with asyncio.timeout(10):
+        assert (await puppet.control.read()).WhichOneof("message") == "heartbeat"
+
+
 async def test_a_flood_of_heartbeats_is_cut_off(puppet: Puppet) -> None:
     with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
         for _ in range(1000):
