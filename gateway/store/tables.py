@@ -151,6 +151,20 @@ preferences = Table(
     Column("changed_by", String(64), nullable=False),
 )
 
+# What of AWS the preferences of an account may name (R26).
+allowances = Table(
+    "allowances",
+    metadata,
+    Column("account", String(64), primary_key=True),
+    Column("kind", String(16), primary_key=True),  # bucket | key | role | log_group
+    Column("name", String(640), primary_key=True),
+    Column("owner", String(12), nullable=False),
+    Column("aws_region", String(32), nullable=False),
+    Column("external_id", String(1024), nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),
+    Column("changed_by", String(64), nullable=False),
+)
+
 # A removed node stays: its id is never used again (R33), and requests and recordings keep pointing at it.
 nodes = Table(
     "nodes",
@@ -346,6 +360,22 @@ recordings = Table(
     Column("manifest", LargeBinary),
     Index(None, "account", "region", "started_at"),
     Index(None, "request_id"),
+)
+
+# Where recordings go that don't go where the gateway's own configuration says. The id is a hash of the document.
+places = Table(
+    "places",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("document", JSON, nullable=False),
+)
+
+# Fixed when its session begins.
+recording_places = Table(
+    "recording_places",
+    metadata,
+    Column("session_id", ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True),
+    Column("place_id", ForeignKey("places.id"), nullable=False),
 )
 
 # The audit log: written in the transaction that made what it tells (R29).
