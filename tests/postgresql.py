@@ -19,7 +19,7 @@ import asyncpg
 from gateway.store import tables
 from gateway.store.database import Database
 from gateway.store.migrate import migrate
-from tests.processes import wait_for
+from tests.processes import signal_all, wait_for
 
 _INSTALLED = Path("/usr/lib/postgresql")
 # What the first migration writes (R4).
@@ -94,14 +94,11 @@ class PostgresqlServer:
     def paused(self) -> Iterator[None]:
         """Not one of its processes runs, but its sockets stay open."""
         stopped = [self.pid, *_children(self.pid)]
-        for pid in stopped:
-            os.kill(pid, signal.SIGSTOP)
         try:
+            signal_all(stopped, signal.SIGSTOP)
             yield
         finally:
-            for pid in [*_children(self.pid), *stopped]:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGCONT)
+            signal_all([*_children(self.pid), *stopped], signal.SIGCONT)
 
     def remove(self) -> None:
         self.stop()

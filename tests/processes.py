@@ -1,5 +1,6 @@
 """A real gateway and real people in processes of their own, for end-to-end tests, the demo and the bench."""
 
+import contextlib
 import json
 import os
 import re
@@ -7,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,6 +32,13 @@ def wait_for(condition: Callable[[], T | None], seconds: float = 10.0, what: str
         if time.monotonic() > deadline:
             raise AssertionError(f"{what} did not come about within {seconds} s")
         time.sleep(0.02)
+
+
+def signal_all(processes: Iterable[int], number: signal.Signals) -> None:
+    """Those of them that have not ended meanwhile."""
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, number)
 
 
 def _clean_environment(**more: str) -> dict[str, str]:

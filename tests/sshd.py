@@ -17,6 +17,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.processes import signal_all
+
 _ATTEMPTS = 5
 _START_SECONDS = 10.0
 _CONFIGURATION = """\
@@ -165,9 +167,7 @@ def start_sshd(
 def stop_sshd(server: Sshd) -> None:
     """Ends the server and every session on it."""
     # Each session has a process group of its own, so they are found by their parents.
-    for process in (server.process.pid, *descendants(server.process.pid)):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process, signal.SIGKILL)
+    signal_all((server.process.pid, *descendants(server.process.pid)), signal.SIGKILL)
     server.process.wait()
     shutil.rmtree(server.principals, ignore_errors=True)
 

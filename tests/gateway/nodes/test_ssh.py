@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import signal
 import socket
 import subprocess
@@ -25,6 +24,7 @@ from gateway.nodes.ports import Exited, Lost, OpenUpstream, Terminal, UpstreamKi
 from gateway.nodes.ssh import SshConnector
 from tests.conformance.connectors import Output, eventually
 from tests.gateway.nodes.conftest import KEY, NODE_ID, RealNode, a_node
+from tests.processes import signal_all
 from tests.sshd import descendants, running_sshd
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -290,8 +290,7 @@ async def test_a_node_that_falls_silent_is_noticed(ca: SshUserCa, real: RealNode
     output = Output()
     await upstream.start(output)
     await output.shows(b"ready")
-    for process in descendants(real.sshd.process.pid):
-        os.kill(process, signal.SIGSTOP)
+    signal_all(descendants(real.sshd.process.pid), signal.SIGSTOP)
     assert isinstance(await output.end(), Lost)
     await asyncio.wait_for(upstream.wait_closed(), 5)
 
@@ -306,9 +305,7 @@ async def test_what_a_paused_session_holds_outlives_its_node(ca: SshUserCa, real
     await upstream.start(output)
     channel = upstream._channel.transport  # type: ignore[attr-defined]  # no other way to see that all has come
     await eventually(lambda: len(output.out) + sum(len(data) for data, _ in channel._recv_buf) == size)
-    for process in descendants(real.sshd.process.pid):
-        with contextlib.suppress(ProcessLookupError):  # sshd's own children come and go
-            os.kill(process, signal.SIGKILL)
+    signal_all(descendants(real.sshd.process.pid), signal.SIGKILL)
     await asyncio.wait_for(upstream.wait_closed(), 5)
     assert not output.over
     output.pause = output.paused = False
@@ -349,8 +346,7 @@ async def test_a_node_that_refuses_the_terminal(ca: SshUserCa, real: RealNode, t
 
 async def test_a_node_that_dies_before_the_start(ca: SshUserCa, real: RealNode) -> None:
     upstream = await SshConnector(SshLogins(ca)).open(real.node, exec_of("true", real.login))
-    for process in descendants(real.sshd.process.pid):
-        os.kill(process, signal.SIGKILL)
+    signal_all(descendants(real.sshd.process.pid), signal.SIGKILL)
     output = Output()
     with pytest.raises(UpstreamFailed):
         await upstream.start(output)

@@ -22,6 +22,7 @@ from recorder.model import Kind as EventKind
 from tests.gateway.access.world import WEB
 from tests.gateway.sessions.client import data, eof, resize, until, window
 from tests.gateway.sessions.conftest import Rig, Stay
+from tests.processes import signal_all
 from tests.sshd import Sshd, current_login, running_sshd
 
 
@@ -139,8 +140,7 @@ async def test_a_shell_with_resize(real: Rig) -> None:
 async def test_a_node_that_dies_half_way(real: Rig, sshd: Sshd) -> None:
     stay = await run(real, "printf half; sleep 60")
     await until(lambda: stay.client.output() == b"half")
-    for pid in _connections(sshd):
-        os.kill(pid, signal.SIGKILL)
+    signal_all(_connections(sshd), signal.SIGKILL)
     await stay.over(20)
     assert stay.client.output() == b"half"
     session = await real.ended(stay.client.session_id)
