@@ -77,10 +77,6 @@ class BesidesLocal:
         self._now = now
         self._local = local
 
-    @property
-    def name(self) -> str:
-        return self._now.name
-
     async def generate_data_key(self, context: Mapping[str, str]) -> DataKey:
         return await self._now.generate_data_key(context)
 

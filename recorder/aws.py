@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-_SESSION_NAME: Final = "jitgate"
 _RACES: Final = frozenset({"ConditionalRequestConflict", "OperationAborted"})
 """S3's word for: somebody else was writing at that very moment."""
 
@@ -40,6 +40,8 @@ class Access:
     endpoint_url: str | None = None
     role_arn: str | None = None
     external_id: str | None = None
+    session_name: str = "jitgate"
+    """What CloudTrail calls who acts in the role."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,6 @@ class Client:
 
     async def _connect(self) -> Any:
         import aioboto3  # noqa: PLC0415
-        from aiobotocore.session import AioSession  # noqa: PLC0415
         from botocore.config import Config  # noqa: PLC0415
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
 
@@ -128,7 +129,7 @@ class Client:
             # At DEBUG they write whole answers down, data keys in the clear among them.
             logging.getLogger(talkative).setLevel(logging.WARNING)
         patience = self._patience
-        core = AioSession()
+        core = _session()
         core.set_default_client_config(
             Config(
                 connect_timeout=patience.connect_seconds,
@@ -161,6 +162,22 @@ class Client:
             await self.__aexit__()
 
 
+@functools.cache
+def _models() -> Any:
+    """What AWS's services are like, read and parsed once: each session by itself would take 0.1 s for it."""
+    from botocore.loaders import create_loader  # noqa: PLC0415
+
+    return create_loader()
+
+
+def _session() -> Any:
+    from aiobotocore.session import AioSession  # noqa: PLC0415
+
+    session = AioSession()
+    session.register_component("data_loader", _models())
+    return session
+
+
 class _Credentials:
     """Gives a session the credentials of an assumed role; the place where botocore asks for any."""
 
@@ -174,13 +191,12 @@ class _Credentials:
 async def _assuming(core: Any, access: Access) -> Any:
     """A session like `core` whose clients act in the role, renewed before they expire."""
     from aiobotocore import credentials  # noqa: PLC0415
-    from aiobotocore.session import AioSession  # noqa: PLC0415
     from botocore.exceptions import NoCredentialsError  # noqa: PLC0415
 
     own = await core.get_credentials()
     if own is None:
         raise NoCredentialsError
-    said = {"RoleSessionName": _SESSION_NAME}
+    said = {"RoleSessionName": access.session_name}
     if access.external_id is not None:
         said["ExternalId"] = access.external_id
     fetcher = credentials.AioAssumeRoleCredentialFetcher(
@@ -190,7 +206,7 @@ async def _assuming(core: Any, access: Access) -> Any:
         extra_args=said,
     )
     renewed = credentials.AioDeferredRefreshableCredentials(fetcher.fetch_credentials, "assume-role")
-    acting = AioSession()
+    acting = _session()
     acting.set_default_client_config(core.get_default_client_config())
     acting.set_config_variable("region", core.get_config_variable("region"))
     acting.register_component("credential_provider", _Credentials(renewed))

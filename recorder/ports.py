@@ -18,18 +18,18 @@ Ticks = Callable[[], int]
 
 @dataclass(frozen=True, slots=True)
 class DataKey:
-    """A fresh data key: 32 bytes in the clear for this process, and the form that may be stored."""
+    """A fresh data key: 32 bytes in the clear for this process, and the form that may be stored.
+
+    `provider` is who wrapped it (`local-file`, `aws-kms`), kept in the manifest beside the wrapped key.
+    """
 
     plaintext: bytes = field(repr=False)
     wrapped: bytes
+    provider: str
 
 
 class KeyProvider(Protocol):
     """Wraps data keys. A wrapped key opens only under the context that it was made with."""
-
-    @property
-    def name(self) -> str:
-        """Which provider this is (`local-file`, `aws-kms`), kept in the manifest beside the wrapped key."""
 
     async def generate_data_key(self, context: Mapping[str, str]) -> DataKey:
         """A new 32-byte key, wrapped by the newest key-encryption key.

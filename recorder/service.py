@@ -182,7 +182,7 @@ class Recorder:
                 session=session,
                 started_at=started_at,
                 epoch=epoch,
-                key_provider=self._keys.name,
+                key_provider=key.provider,
                 wrapped_key=key.wrapped,
                 wrapped_input_key=None if input_key is None else input_key.wrapped,
                 boot_id=boot_id(),

@@ -65,7 +65,7 @@ class AwsKms:
         plaintext, wrapped = answer.get("Plaintext", b""), answer.get("CiphertextBlob", b"")
         if len(plaintext) != _KEY_BYTES or not 0 < len(wrapped) <= _MAX_WRAPPED:
             raise KeyUnavailable(f"KMS key {self.key_id}: what KMS answers is no data key")
-        return DataKey(plaintext, wrapped)
+        return DataKey(plaintext, wrapped, self.name)
 
     async def unwrap(self, wrapped: bytes, context: Mapping[str, str]) -> bytes:
         if not 0 < len(wrapped) <= _MAX_WRAPPED:

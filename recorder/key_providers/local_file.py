@@ -64,7 +64,7 @@ class LocalKeyFile:
     async def generate_data_key(self, context: Mapping[str, str]) -> DataKey:
         plaintext, nonce = secrets.token_bytes(_KEY_BYTES), secrets.token_bytes(_NONCE_BYTES)
         sealed = AESGCM(self._keys[self._newest]).encrypt(nonce, plaintext, canonical.dump(dict(context)))
-        return DataKey(plaintext, MAGIC + bytes.fromhex(self._newest) + nonce + sealed)
+        return DataKey(plaintext, MAGIC + bytes.fromhex(self._newest) + nonce + sealed, self.name)
 
     async def unwrap(self, wrapped: bytes, context: Mapping[str, str]) -> bytes:
         if len(wrapped) != _WRAPPED_BYTES or not wrapped.startswith(MAGIC):

@@ -43,8 +43,8 @@ async def keys(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
         yield made
 
 
-async def test_it_has_a_name(keys: KeyProvider) -> None:
-    assert keys.name
+async def test_a_data_key_says_who_wrapped_it(keys: KeyProvider) -> None:
+    assert (await keys.generate_data_key(CONTEXT)).provider in {"local-file", "aws-kms"}
 
 
 async def test_a_data_key_comes_back(keys: KeyProvider) -> None:

@@ -61,9 +61,10 @@ async def test_with_aws_both_work_and_what_the_key_file_wrapped_still_opens(
     before = await held.recordings.generate_data_key(CONTEXT)
     said = settings(tmp_path, **s3(moto, bucket), **kms(moto, key_id))
     async with recording_parts.opened(said, held) as parts:
-        assert (parts.keys.name, parts.key) == ("aws-kms", f"KMS key {key_id}")
+        assert parts.key == f"KMS key {key_id}"
         assert [each async for each in parts.store.list("")] == []
         after = await parts.keys.generate_data_key(CONTEXT)
+        assert (before.provider, after.provider) == ("local-file", "aws-kms")
         assert await parts.keys.unwrap(after.wrapped, CONTEXT) == after.plaintext
         assert await parts.keys.unwrap(before.wrapped, CONTEXT) == before.plaintext
         for wrapped in (before.wrapped, after.wrapped):

@@ -114,8 +114,6 @@ async def test_no_plaintext_and_no_key_touches_the_disk(rig: Rig) -> None:
     seen: list[bytes] = []
 
     class Spy:
-        name = rig.keys.name
-
         async def generate_data_key(self, context: dict[str, str]) -> DataKey:
             key = await rig_keys.generate_data_key(context)
             seen.append(key.plaintext)

@@ -265,7 +265,6 @@ async def test_a_key_provider_that_is_away_is_waited_for(rig: Rig) -> None:
     keys = rig.keys
 
     class Away:
-        name = keys.name
         away = True
         generate_data_key = keys.generate_data_key
 
