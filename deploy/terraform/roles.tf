@@ -71,6 +71,12 @@ data "aws_iam_policy_document" "writer" {
   }
 
   statement {
+    sid       = "SeeWhetherRetentionWorks"
+    actions   = ["s3:GetBucketObjectLockConfiguration"]
+    resources = [aws_s3_bucket.recordings.arn]
+  }
+
+  statement {
     sid       = "MakeDataKeys"
     actions   = ["kms:GenerateDataKey"]
     resources = [aws_kms_key.recordings.arn]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import dataclasses
 import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ _PROBE: Final = ".jitgate-probe/conditional"
 _CHECKSUM_PROBE: Final = ".jitgate-probe/checksum"
 _PROBE_DATA: Final = b"Jitgate tries out whether this store replaces objects.\n"
 _TAKEN: Final = frozenset({"PreconditionFailed", "412"})
+_UNLOCKED: Final = frozenset({"ObjectLockConfigurationNotFoundError", "NotImplemented", "MethodNotAllowed"})
 _MISSING: Final = frozenset({"NoSuchKey", "404"})
 _ADVICE: Final = {
     "NoSuchBucket": "there is no such bucket; look at its name and Region",
@@ -91,14 +93,36 @@ class S3Store:
         """Find out how the store behaves now, as the first put does by itself.
 
         Leaves one small object in the bucket (two where it does not check checksums). Raises UnfitStore where a
-        put would replace what is there, StoreUnavailable.
+        put would replace what is there or retention would have no effect, StoreUnavailable.
         """
+        if self.bucket.lock_mode is not None:
+            await self._require_object_lock()
         if self.bucket.conditional_put:
             self._checks_checksums = await self._probe()
         else:
             self._checks_checksums = False
             async for _ in self.list(""):
                 break
+
+    def retaining(self, mode: str, days: int) -> S3Store:
+        """The same bucket by the same client, with another retention (`GOVERNANCE`, `COMPLIANCE`)."""
+        bucket = dataclasses.replace(self.bucket, lock_mode=mode, lock_days=days)
+        return S3Store(self._client, bucket, clock=self._clock)
+
+    async def _require_object_lock(self) -> None:
+        try:
+            answer = await self._request("get_object_lock_configuration")
+        except SaidNo as refusal:
+            if refusal.code not in _UNLOCKED:
+                raise self._failed("its Object Lock", refusal) from None
+            answer = {}
+        if answer.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") != "Enabled":
+            raise UnfitStore(
+                f"{self} has no Object Lock, so nothing in it can be retained. Turn it on (aws s3api "
+                "put-bucket-versioning --versioning-configuration Status=Enabled, then "
+                "put-object-lock-configuration --object-lock-configuration ObjectLockEnabled=Enabled, each with "
+                f"--bucket {self.bucket.name}), or name no retention"
+            )
 
     async def _is_checking(self) -> bool:
         async with self._examining:

@@ -132,6 +132,36 @@ async def test_a_store_that_sends_everything_for_a_range(troubled_moto: Troubled
         assert await store.get_range("a/b.seg", 20, 3) == b""
 
 
+async def test_retention_that_the_bucket_cannot_give_is_refused_before_anything_is_put(moto: str) -> None:
+    async with new_store(moto) as plain:
+        retaining = plain.retaining("GOVERNANCE", 1)
+        for attempt in (retaining.examine(), put(retaining)):
+            with pytest.raises(UnfitStore, match=f"put-object-lock-configuration.*{plain.bucket.name}"):
+                await attempt
+        assert [each async for each in plain.list("")] == []
+        await put(plain)
+    async with s3_client(moto) as client:
+        able = S3Store(client, Bucket(await new_bucket(client, ObjectLockEnabledForBucket=True)))
+        await able.retaining("GOVERNANCE", 1).examine()
+        await put(able)
+        await put(able.retaining("GOVERNANCE", 1), "a/c.seg")
+        kept = [
+            (await client.call("head_object", Bucket=able.bucket.name, Key=name)).get("ObjectLockMode")
+            for name in ("a/b.seg", "a/c.seg")
+        ]
+    assert kept == [None, "GOVERNANCE"]
+
+
+async def test_who_may_not_look_at_object_lock_is_told_so(troubled_moto: Troubled) -> None:
+    def closed(call: Call, ask: Ask) -> Answer:
+        return s3_error(403, "AccessDenied") if "object-lock" in call.path else ask()
+
+    async with new_store(troubled_moto.url, lock_mode="COMPLIANCE", lock_days=1) as store:
+        troubled_moto.trouble = closed
+        with pytest.raises(StoreUnavailable, match="Object Lock: not allowed"):
+            await put(store)
+
+
 async def test_a_store_that_replaces_objects_is_refused_and_nothing_is_put(rclone: Rclone) -> None:
     async with new_store(rclone.address) as store:
         for _ in range(2):
