@@ -44,14 +44,27 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
                 "kind": "manual",
                 "policy": _policy_to_json(plan.policy),
                 "access_seconds": plan.access_duration.total_seconds(),
-                "levels": [
-                    {"approvers": [_approver_to_json(a) for a in level.approvers], "needed": level.needed}
-                    for level in plan.levels
-                ],
+                "levels": [_level_to_json(level) for level in plan.levels],
                 "pending_seconds": plan.pending_timeout.total_seconds(),
                 "window_starts": plan.window_starts.value,
                 "distinct_persons_per_request": plan.distinct_persons_per_request,
+                **_known("remind_seconds", plan.remind_every),
             }
+
+
+def _level_to_json(level: Level) -> dict[str, Any]:
+    escalation = {"escalate_to": [_approver_to_json(a) for a in level.escalate_to]} if level.escalate_to else {}
+    return {
+        "approvers": [_approver_to_json(a) for a in level.approvers],
+        "needed": level.needed,
+        **_known("escalate_seconds", level.escalate_after),
+        **escalation,
+        **_known("sign_in_seconds", level.sign_in_within),
+    }
+
+
+def _known(name: str, span: timedelta | None) -> dict[str, float]:
+    return {} if span is None else {name: span.total_seconds()}
 
 
 def plan_from_json(value: Mapping[str, Any]) -> Plan:
@@ -74,14 +87,26 @@ def _manual_from_json(value: Mapping[str, Any]) -> ApprovalPlan:
     return ApprovalPlan(
         policy=_policy_from_json(value["policy"]),
         access_duration=timedelta(seconds=value["access_seconds"]),
-        levels=tuple(
-            Level(tuple(_approver_from_json(a) for a in level["approvers"]), level["needed"])
-            for level in value["levels"]
-        ),
+        levels=tuple(_level_from_json(level) for level in value["levels"]),
         pending_timeout=timedelta(seconds=value["pending_seconds"]),
         window_starts=WindowStarts(value["window_starts"]),
         distinct_persons_per_request=value["distinct_persons_per_request"],
+        remind_every=_span(value, "remind_seconds"),
     )
+
+
+def _level_from_json(value: Mapping[str, Any]) -> Level:
+    return Level(
+        tuple(_approver_from_json(a) for a in value["approvers"]),
+        value["needed"],
+        _span(value, "escalate_seconds"),
+        tuple(_approver_from_json(a) for a in value.get("escalate_to", ())),
+        _span(value, "sign_in_seconds"),
+    )
+
+
+def _span(value: Mapping[str, Any], name: str) -> timedelta | None:
+    return timedelta(seconds=value[name]) if name in value else None
 
 
 def approvals_to_json(approvals: Sequence[Approval]) -> list[dict[str, Any]]:

@@ -86,10 +86,17 @@ class Approver:
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """One to five approvers, `needed` distinct persons of whom must approve (R15, R17)."""
+    """One to five approvers, `needed` distinct persons of whom must approve (R15, R17).
+
+    `escalate_after` the level began, those of `escalate_to` may decide as well (R22). `sign_in_within`: only who
+    has signed in that recently decides.
+    """
 
     approvers: tuple[Approver, ...]
     needed: int = 1
+    escalate_after: timedelta | None = None
+    escalate_to: tuple[Approver, ...] = ()
+    sign_in_within: timedelta | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.approvers) <= MAX_APPROVERS:
@@ -100,6 +107,15 @@ class Level:
             set(self.approvers)
         ):
             raise ValueError(f"{len(set(self.approvers))} approvers can never give {self.needed} approvals")
+        if (self.escalate_after is None) != (not self.escalate_to) or len(self.escalate_to) > MAX_APPROVERS:
+            raise ValueError(f"a level escalates to 1 to {MAX_APPROVERS} approvers after a time, or not at all")
+        if any(span is not None and span <= timedelta(0) for span in (self.escalate_after, self.sign_in_within)):
+            raise ValueError("a level's times are longer than nothing")
+
+    @property
+    def named(self) -> tuple[Approver, ...]:
+        """Everybody who may decide here, now or later."""
+        return self.approvers + self.escalate_to
 
 
 class WindowStarts(StrEnum):
@@ -120,6 +136,7 @@ class ApprovalPlan:
     pending_timeout: timedelta = DEFAULT_PENDING_TIMEOUT
     window_starts: WindowStarts = WindowStarts.APPROVAL
     distinct_persons_per_request: bool = True
+    remind_every: timedelta | None = None
 
     def __post_init__(self) -> None:
         if not timedelta(hours=1) <= self.access_duration <= timedelta(hours=MAX_ACCESS_HOURS):
@@ -175,6 +192,7 @@ class Actor:
 
     `iam_user` is the IAM user this caller is known as, if any. `membership_checked_at` is when the groups
     were last read from their source. `is_administrator` is about this request's account and Region.
+    `signed_in_at` is when the person last proved who they are to make this command; None: this way can't tell.
     """
 
     user_id: str
@@ -184,6 +202,7 @@ class Actor:
     iam_user: str | None = None
     is_administrator: bool = False
     source_address: str = ""
+    signed_in_at: datetime | None = None
 
     @property
     def person(self) -> Person:
@@ -244,6 +263,13 @@ class Request:
             if len(self.approvals_of(index)) < level.needed:
                 return index
         return None
+
+    @property
+    def level_since(self) -> datetime:
+        """When the current level began to be waited for: with the last approval of the one before (R16, R22)."""
+        level = self.current_level
+        before = self.approvals_of(level - 1) if level else ()
+        return max((approval.at for approval in before), default=self.opened_at)
 
     def approvals_of(self, level: int) -> tuple[Approval, ...]:
         return tuple(a for a in self.approvals if a.level == level)

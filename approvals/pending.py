@@ -32,7 +32,7 @@ def approve(
 ) -> Transition | Refusal:
     """Counts once per person. The approval that fills a level ends it; the last level's opens the window."""
     actor, comment = command.actor, command.comment.strip()
-    seat = seat_of_decider(request, plan, level, actor)
+    seat = seat_of_decider(request, plan, level, actor, now)
     if isinstance(seat, Refusal):
         return seat
     if refusal := refuse_comment(comment):
@@ -73,7 +73,7 @@ def _window(request: Request, now: datetime) -> dict[str, object]:
 
 def deny(request: Request, plan: ApprovalPlan, level: int, command: Deny, now: datetime) -> Transition | Refusal:
     """One denial at any level ends the request (R18), also by somebody who has approved before."""
-    seat = seat_of_decider(request, plan, level, command.actor)
+    seat = seat_of_decider(request, plan, level, command.actor, now)
     if isinstance(seat, Refusal):
         return seat
     comment = command.comment.strip()

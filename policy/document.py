@@ -9,9 +9,13 @@
     levels:                   # one after the other
       - approvers: [{group: sre}, {user: alice}, {iamUser: bob}]
         approvals: 2          # left out: 1
+        escalateAfterHours: 4 # when the level is not complete by then …
+        escalateTo: [{group: managers}]  # … these may decide as well; both or neither
+        signInWithinMinutes: 5  # left out: any sign-in that still holds will do
     pendingTimeoutHours: 168
     windowStarts: approval    # or `firstSession`
     samePersonOncePerRequest: true
+    remindEveryHours: 4       # left out: approvers are told once
 
 `name`, `accessHours`, `targets` and `levels` have to be there. What has the form of AWS's documents
 instead is read as such (policy/ssm).
@@ -44,9 +48,18 @@ from policy.yaml_tree import NotAccepted, Path, Tree, compose
 _WINDOW_STARTS = {"approval": WindowStart.APPROVAL, "firstSession": WindowStart.FIRST_SESSION}
 _APPROVERS = {"user": ApproverType.USER, "group": ApproverType.GROUP, "iamUser": ApproverType.IAM_USER}
 _POLICY_KEYS = (
-    "name", "description", "accessHours", "targets", "levels", "pendingTimeoutHours", "windowStarts",
+    "name",
+    "description",
+    "accessHours",
+    "targets",
+    "levels",
+    "pendingTimeoutHours",
+    "windowStarts",
     "samePersonOncePerRequest",
-)  # fmt: skip
+    "remindEveryHours",
+)
+_LEVEL_KEYS = ("approvers", "approvals", "escalateAfterHours", "escalateTo", "signInWithinMinutes")  # fmt: skip
+_HOUR, _MINUTE = timedelta(hours=1), timedelta(minutes=1)
 _DEFAULT_TIMEOUT_HOURS = DEFAULT_PENDING_TIMEOUT // timedelta(hours=1)
 
 # What stands in for a part that is missing or unreadable, so that the limits of all other parts are still checked.
@@ -101,6 +114,7 @@ def _policy(tree: Tree, root: yaml.Node, account: str, region: str, version: int
         pending_timeout=timedelta(hours=timeout),
         window_starts=_WINDOW_STARTS[starts],
         distinct_persons_in_request=tree.boolean(parts, ("samePersonOncePerRequest",), default=True),
+        remind_every=_span(tree, parts, ("remindEveryHours",), _HOUR),
     )
 
 
@@ -145,14 +159,28 @@ def _levels(tree: Tree, node: yaml.Node | None) -> tuple[Level, ...]:
 def _level(tree: Tree, node: yaml.Node, path: Path) -> Level:
     some = _SOME_LEVELS[0]
     required = {"approvers": "approvers: [{group: my-approvers}]"}
-    parts = tree.mapping(node, path, ("approvers", "approvals"), required)
-    approvals = tree.integer(parts, (*path, "approvals"), 1)
-    listed = parts.get("approvers")
-    items = tree.sequence(listed, (*path, "approvers")) if listed else None
+    parts = tree.mapping(node, path, _LEVEL_KEYS, required)
+    approvers = _approvers(tree, parts, (*path, "approvers"))
+    return Level(
+        some.approvers if approvers is None else approvers,
+        tree.integer(parts, (*path, "approvals"), 1),
+        _span(tree, parts, (*path, "escalateAfterHours"), _HOUR),
+        _approvers(tree, parts, (*path, "escalateTo")) or (),
+        _span(tree, parts, (*path, "signInWithinMinutes"), _MINUTE),
+    )
+
+
+def _approvers(tree: Tree, parts: dict[str, yaml.Node], path: Path) -> tuple[Approver, ...] | None:
+    listed = parts.get(str(path[-1]))
+    items = tree.sequence(listed, path) if listed else None
     if items is None:
-        return Level(some.approvers, approvals)
-    approvers = (_approver(tree, item, (*path, "approvers", place)) for place, item in enumerate(items))
-    return Level(tuple(approvers), approvals)
+        return None
+    return tuple(_approver(tree, item, (*path, place)) for place, item in enumerate(items))
+
+
+def _span(tree: Tree, parts: dict[str, yaml.Node], path: Path, unit: timedelta) -> timedelta | None:
+    """What is left out is None."""
+    return tree.integer(parts, path, 1) * unit if parts.get(str(path[-1])) else None
 
 
 def _approver(tree: Tree, node: yaml.Node, path: Path) -> Approver:
@@ -178,6 +206,7 @@ def to_json(policy: ManualPolicy) -> str:
 
 def _document(policy: ManualPolicy) -> dict[str, Any]:
     name_of_start = {start: name for name, start in _WINDOW_STARTS.items()}
+    reminders = {} if policy.remind_every is None else {"remindEveryHours": policy.remind_every // _HOUR}
     return {
         "name": policy.name,
         "description": policy.description,
@@ -187,6 +216,7 @@ def _document(policy: ManualPolicy) -> dict[str, Any]:
         "pendingTimeoutHours": policy.pending_timeout // timedelta(hours=1),
         "windowStarts": name_of_start[policy.window_starts],
         "samePersonOncePerRequest": policy.distinct_persons_in_request,
+        **reminders,
     }
 
 
@@ -200,8 +230,19 @@ def _targets_document(targets: Targets) -> str | list[dict[str, Any]]:
 
 
 def _level_document(level: Level) -> dict[str, Any]:
-    key_of_type = {kind: key for key, kind in _APPROVERS.items()}
-    return {
-        "approvers": [{key_of_type[approver.type]: approver.id} for approver in level.approvers],
+    document: dict[str, Any] = {
+        "approvers": _approvers_document(level.approvers),
         "approvals": level.approvals_needed,
     }
+    if level.escalate_after is not None:
+        document["escalateAfterHours"] = level.escalate_after // _HOUR
+    if level.escalate_to:
+        document["escalateTo"] = _approvers_document(level.escalate_to)
+    if level.sign_in_within is not None:
+        document["signInWithinMinutes"] = level.sign_in_within // _MINUTE
+    return document
+
+
+def _approvers_document(approvers: tuple[Approver, ...]) -> list[dict[str, str]]:
+    key_of_type = {kind: key for key, kind in _APPROVERS.items()}
+    return [{key_of_type[approver.type]: approver.id} for approver in approvers]

@@ -14,6 +14,9 @@ APPROVALS = range(1, 26)
 """A level may need more approvals than it lists approvers, as groups are of many."""
 TIMEOUT_HOURS = range(1, 721)
 """The guide sets no limit. Nobody remembers after a month what a request was for."""
+REMIND_HOURS = range(1, 169)
+SIGN_IN_MINUTES = range(1, 721)
+"""A certificate of a sign-in holds for 12 hours at most."""
 TAGS = range(1, 51)
 VALUES = range(51)
 OR_ALLOW_IT = ", or say samePersonOncePerRequest: false"
@@ -67,6 +70,9 @@ def _head(policy: ManualPolicy) -> Iterator[Problem]:
     yield from _within(("pendingTimeoutHours",), "the time for a decision, in hours,", hours, TIMEOUT_HOURS)
     if policy.pending_timeout != timedelta(hours=hours):
         yield Problem(("pendingTimeoutHours",), "the time for a decision is in whole hours", str(hours))
+    if policy.remind_every is not None:
+        hours = policy.remind_every // timedelta(hours=1)
+        yield from _within(("remindEveryHours",), "the time between reminders, in hours,", hours, REMIND_HOURS)
 
 
 def _targets(policy: ManualPolicy) -> Iterator[Problem]:
@@ -93,7 +99,14 @@ def _targets(policy: ManualPolicy) -> Iterator[Problem]:
 
 def _levels(policy: ManualPolicy) -> Iterator[Problem]:
     yield from _counted(("levels",), "levels", len(policy.levels), LEVELS)
-    found = [problem for place, level in enumerate(policy.levels) for problem in _level(("levels", place), level)]
+    found = [
+        problem
+        for place, level in enumerate(policy.levels)
+        for problem in (
+            *_level(("levels", place), level),
+            *_escalation(("levels", place), level, policy.pending_timeout),
+        )
+    ]
     yield from found
     if not found and policy.distinct_persons_in_request:
         yield from _across(policy)
@@ -114,6 +127,31 @@ def _level(path: tuple[str | int, ...], level: Level) -> Iterator[Problem]:
             f" {'persons' if len(persons) > 1 else 'person'}: nobody counts twice"
         )
         yield Problem((*path, "approvals"), message, str(len(persons)))
+
+
+def _escalation(path: tuple[str | int, ...], level: Level, pending_timeout: timedelta) -> Iterator[Problem]:
+    if level.sign_in_within is not None:
+        minutes = level.sign_in_within // timedelta(minutes=1)
+        what = "the age of a sign-in, in minutes,"
+        yield from _within((*path, "signInWithinMinutes"), what, minutes, SIGN_IN_MINUTES)
+    if level.escalate_after is None and not level.escalate_to:
+        return
+    if level.escalate_after is None:
+        yield Problem((*path, "escalateTo"), "say when: add `escalateAfterHours: 4`")
+        return
+    if not level.escalate_to:
+        yield Problem((*path, "escalateAfterHours"), "say who may decide then: add `escalateTo: [{group: …}]`")
+        return
+    hours, at_most = level.escalate_after // timedelta(hours=1), pending_timeout // timedelta(hours=1)
+    longest = range(1, max(2, min(TIMEOUT_HOURS[-1], at_most)))
+    what = "the time before others may decide, in hours and less than pendingTimeoutHours,"
+    yield from _within((*path, "escalateAfterHours"), what, hours, longest)
+    yield from _counted((*path, "escalateTo"), "approvers to escalate to", len(level.escalate_to), APPROVERS)
+    for number, approver in enumerate(level.escalate_to):
+        yield from _approver((*path, "escalateTo", number), approver)
+        if approver in (*level.approvers, *level.escalate_to[:number]):
+            message = f"{approver.type.value} {approver.id} is listed twice in this level"
+            yield Problem((*path, "escalateTo", number), message)
 
 
 def _approver(path: tuple[str | int, ...], approver: Approver) -> Iterator[Problem]:

@@ -96,10 +96,17 @@ class Approver:
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """One of the ordered levels of a manual policy: 1 to 5 approvers, and how many must approve (R15)."""
+    """One of the ordered levels of a manual policy: 1 to 5 approvers, and how many must approve (R15).
+
+    When the level is not complete `escalate_after` it began, those of `escalate_to` may decide as well (R22).
+    `sign_in_within`: whoever decides has to have signed in that recently.
+    """
 
     approvers: tuple[Approver, ...]
     approvals_needed: int = 1
+    escalate_after: timedelta | None = None
+    escalate_to: tuple[Approver, ...] = ()
+    sign_in_within: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +152,7 @@ class ManualPolicy:
 
     `access_hours` is 1 to 336. A request that nobody decided within `pending_timeout` times out (R21).
     `distinct_persons_in_request`: a person who approved at one level counts at no other (R17).
+    `remind_every`: how long a level waits until its approvers are told again, and again (R22).
     """
 
     name: str
@@ -158,6 +166,7 @@ class ManualPolicy:
     pending_timeout: timedelta = DEFAULT_PENDING_TIMEOUT
     window_starts: WindowStart = WindowStart.APPROVAL
     distinct_persons_in_request: bool = True
+    remind_every: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)

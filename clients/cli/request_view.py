@@ -1,5 +1,6 @@
 """An access request as people see it: who asked for what, which level is asked, who has decided."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 from rich.console import Group, RenderableType
@@ -8,7 +9,7 @@ from rich.text import Text
 from clients.cli.text import clean
 from clients.cli.view import length, moment, relative
 from jitgate.v1 import access_pb2 as access
-from jitgate.v1.access_pb2 import AccessRequest, AccessRequestStatus, LevelProgress
+from jitgate.v1.access_pb2 import AccessRequest, AccessRequestStatus, ApproverReference, LevelProgress
 
 _COLOURS = {
     access.ACCESS_REQUEST_STATUS_PENDING: "yellow",
@@ -77,13 +78,22 @@ def _level(number: int, count: int, level: LevelProgress, *, asked: bool) -> Tex
     line = Text(
         f"  {mark} level {number + 1} of {count}: {approvals} of {level.approvals_needed} approvals", style=style
     )
-    who = ", ".join(
-        clean(approver.id) if approver.type == "user" else f"{clean(approver.type)} {clean(approver.id)}"
-        for approver in level.approvers
-    )
+    who = _who(level.approvers)
     if not level.complete:
         line.append(f"   {'asks' if asked else 'then'} {who}", style="" if asked else "dim")
+        if level.escalate_to:
+            when = f" {relative(level.escalates_at)}" if level.escalates_at.seconds else ", if they don't decide"
+            line.append(f"; {_who(level.escalate_to)} as well{when}", style="dim")
+        if level.sign_in_within_minutes:
+            line.append(f"; within {level.sign_in_within_minutes} min of a sign-in", style="dim")
     return line
+
+
+def _who(approvers: Iterable[ApproverReference]) -> str:
+    return ", ".join(
+        clean(approver.id) if approver.type == "user" else f"{clean(approver.type)} {clean(approver.id)}"
+        for approver in approvers
+    )
 
 
 class Live:

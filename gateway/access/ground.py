@@ -75,4 +75,5 @@ def actor_of(caller: Caller, account: str, region: str) -> Actor:
         groups=user.groups,
         is_administrator=caller.may(REVOKE_OTHERS, account, region),
         source_address=caller.source_address,
+        signed_in_at=caller.signed_in_at,
     )

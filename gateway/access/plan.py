@@ -15,6 +15,7 @@ from approvals.model import (
     WindowStarts,
 )
 from gateway.nodes.model import Node
+from policy.model import Approver as NamedApprover
 from policy.model import AutoApproved, Conflict, ManualPolicy, NeedsApproval, NoPolicy, Outcome
 
 AUTO_NAME = "auto-approval"
@@ -57,8 +58,11 @@ def disabled(node: Node) -> Failure:
 def _levels_of(policy: ManualPolicy) -> ApprovalPlan:
     levels = tuple(
         Level(
-            tuple(Approver(ApproverKind(approver.type.value), approver.id) for approver in level.approvers),
+            _approvers(level.approvers),
             level.approvals_needed,
+            level.escalate_after,
+            _approvers(level.escalate_to),
+            level.sign_in_within,
         )
         for level in policy.levels
     )
@@ -69,4 +73,9 @@ def _levels_of(policy: ManualPolicy) -> ApprovalPlan:
         pending_timeout=policy.pending_timeout,
         window_starts=WindowStarts(policy.window_starts.value),
         distinct_persons_per_request=policy.distinct_persons_in_request,
+        remind_every=policy.remind_every,
     )
+
+
+def _approvers(named: tuple[NamedApprover, ...]) -> tuple[Approver, ...]:
+    return tuple(Approver(ApproverKind(approver.type.value), approver.id) for approver in named)

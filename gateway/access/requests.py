@@ -143,7 +143,8 @@ class AccessRequests:
         """Counts the caller's approval at the current level.
 
         Raises Refused: REQUEST_NOT_FOUND, NOT_PERMITTED (no approver role there), NOT_ELIGIBLE (not named at the
-        current level), OWN_REQUEST, ALREADY_APPROVED, STALE_MEMBERSHIP, WRONG_STATUS, TOO_LATE, INVALID_COMMENT.
+        current level), STEP_UP_NEEDED, OWN_REQUEST, ALREADY_APPROVED, STALE_MEMBERSHIP, WRONG_STATUS, TOO_LATE,
+        INVALID_COMMENT.
         """
         return await self._decided(caller, request_id, lambda by: Approve(by, comment))
 

@@ -18,7 +18,7 @@ def reader_of(caller: Caller) -> Reader:
 
 
 def sees(caller: Caller, request: AccessRequest) -> bool:
-    """The requester, the approvers named at any level, and who may read others' requests in that scope."""
+    """The requester, whoever is named at any level, and who may read others' requests in that scope."""
     life = request.life
     return (
         life.requester.user_id == caller.user.id
@@ -41,4 +41,4 @@ def _is_named(caller: Caller, request: AccessRequest) -> bool:
     if not isinstance(plan, ApprovalPlan):
         return False
     names = {(ApproverKind.USER, caller.user.id)} | {(ApproverKind.GROUP, group) for group in caller.user.groups}
-    return any((approver.kind, approver.id) in names for level in plan.levels for approver in level.approvers)
+    return any((approver.kind, approver.id) in names for level in plan.levels for approver in level.named)

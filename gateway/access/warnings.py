@@ -29,6 +29,9 @@ async def about(connection: AsyncConnection, policy: ManualPolicy, now: datetime
             persons, complaint = await _persons(connection, policy, approver, now)
             eligible |= persons
             found += [f"Level {number}: {complaint}."] if complaint else []
+        for approver in level.escalate_to:
+            _, complaint = await _persons(connection, policy, approver, now)
+            found += [f"Level {number}, escalation: {complaint}."] if complaint else []
         everybody |= eligible
         if len(eligible) < level.approvals_needed:
             found.append(

@@ -1,11 +1,13 @@
 """Access requests in the form of the contract."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 from google.protobuf.struct_pb2 import Struct
 
-from approvals.model import ApprovalPlan, AutoApproval, EndReason, Failure, Request, Status
+from approvals.eligibility import escalates_at
+from approvals.model import ApprovalPlan, Approver, AutoApproval, EndReason, Failure, Request, Status
 from approvals.window import access_duration, next_deadline
 from gateway.access.model import AccessRequest
 from gateway.api.values import timestamp
@@ -115,10 +117,7 @@ def _levels(life: Request) -> list[access_pb2.LevelProgress]:
         return []
     return [
         access_pb2.LevelProgress(
-            approvers=[
-                access_pb2.ApproverReference(type=approver.kind.value, id=approver.id)
-                for approver in level.approvers
-            ],
+            approvers=map(_approver, level.approvers),
             approvals_needed=level.needed,
             decisions=[
                 access_pb2.Decision(
@@ -130,9 +129,16 @@ def _levels(life: Request) -> list[access_pb2.LevelProgress]:
                 for approval in life.approvals_of(index)
             ],
             complete=len(life.approvals_of(index)) >= level.needed,
+            escalate_to=map(_approver, level.escalate_to),
+            escalates_at=timestamp(escalates_at(life, level) if index == life.current_level else None),
+            sign_in_within_minutes=(level.sign_in_within or timedelta()) // timedelta(minutes=1),
         )
         for index, level in enumerate(life.plan.levels)
     ]
+
+
+def _approver(approver: Approver) -> access_pb2.ApproverReference:
+    return access_pb2.ApproverReference(type=approver.kind.value, id=approver.id)
 
 
 def _conflict(life: Request) -> list[access_pb2.ConflictingPolicy]:

@@ -50,4 +50,4 @@ class Authenticator:
                 "the client certificate is from before the user was locked or the password reset",
                 "Sign in again: jit login",
             )
-        return Caller(user, grants, peer.key_hash, source_address, peer.expires_at)
+        return Caller(user, grants, peer.key_hash, source_address, peer.expires_at, peer.issued_at)

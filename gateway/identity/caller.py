@@ -19,6 +19,7 @@ class Caller:
     key_hash: str  # SHA-256 of the client key's SubjectPublicKeyInfo, hex; access tokens are bound to it
     source_address: str
     certificate_expires_at: datetime
+    signed_in_at: datetime | None = None  # when the person last proved who they are; None: this way can't tell
 
     @property
     def actor(self) -> Actor:

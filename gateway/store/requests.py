@@ -144,7 +144,7 @@ async def add(connection: AsyncConnection, new: AccessRequest, idempotency_key: 
     named = {
         (index, approver.kind.value, approver.id)
         for index, level in enumerate(life.plan.levels)
-        for approver in level.approvers
+        for approver in level.named
     }
     names = ("level", "approver_type", "approver_id")
     await connection.execute(

@@ -206,6 +206,12 @@ def _without_counterpart(policy: ManualPolicy) -> list[str]:
         found.append("windowStarts: firstSession")
     if not policy.distinct_persons_in_request:
         found.append("samePersonOncePerRequest: false")
+    if policy.remind_every is not None:
+        found.append("remindEveryHours")
+    if any(level.escalate_to for level in policy.levels):
+        found.append("escalateTo")
+    if any(level.sign_in_within for level in policy.levels):
+        found.append("signInWithinMinutes")
     if isinstance(policy.targets, TagTargets):
         found += [f"the value {ANY} of tag {tag.key}" for tag in policy.targets.tags if ANY in tag.values]
     return found

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,19 +14,22 @@ from approvals.codec import (
     plan_to_json,
 )
 from approvals.commands import Approve
-from approvals.model import Plan, WindowStarts
+from approvals.model import Level, Plan, WindowStarts
 from tests.approvals.builders import (
     AUTO,
     BOB,
     DAVE,
+    HOUR,
     NO_POLICY,
     SECOND,
     approved,
     carried_out,
     done,
+    group,
     opening,
     pending,
     plan,
+    user,
 )
 
 BROKEN: tuple[Any, ...] = (None, 2, "x", [[]])
@@ -34,6 +38,7 @@ PLANS: list[Plan] = [
     NO_POLICY,
     plan(),
     plan(hours=336, starts=WindowStarts.FIRST_SESSION, distinct=False, timeout=90 * SECOND),
+    replace(plan(Level((user("bob"),), 1, HOUR, (user("carol"), group("sre")), 5 * SECOND)), remind_every=HOUR),
 ]
 
 

@@ -1,6 +1,7 @@
 """R15 and R17: what a manual policy may say, in YAML and in JSON, and that everything wrong is said at once."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -33,11 +34,15 @@ targets:
 levels:
   - approvers: [{group: sre}, {user: alice}, {iamUser: "arn:aws:iam::123456789012:user/bob"}]
     approvals: 2
+    escalateAfterHours: 4
+    escalateTo: [{group: managers}, {user: dave}]
   - approvers:
       - user: carol
+    signInWithinMinutes: 5
 pendingTimeoutHours: 24
 windowStarts: firstSession
 samePersonOncePerRequest: false
+remindEveryHours: 6
 """
 SHORT = "name: all\naccessHours: 1\ntargets: all\nlevels: [{approvers: [{group: sre}]}]\n"
 
@@ -82,12 +87,15 @@ def test_everything_that_a_policy_can_say() -> None:
                     Approver(ApproverType.IAM_USER, "arn:aws:iam::123456789012:user/bob"),
                 ),
                 2,
+                timedelta(hours=4),
+                (Approver(ApproverType.GROUP, "managers"), Approver(ApproverType.USER, "dave")),
             ),
-            Level((Approver(ApproverType.USER, "carol"),)),
+            Level((Approver(ApproverType.USER, "carol"),), sign_in_within=timedelta(minutes=5)),
         ),
         pending_timeout=timedelta(hours=24),
         window_starts=WindowStart.FIRST_SESSION,
         distinct_persons_in_request=False,
+        remind_every=timedelta(hours=6),
     )
 
 
@@ -99,6 +107,8 @@ def test_what_is_left_out_has_its_default() -> None:
     assert (policy.pending_timeout, policy.window_starts) == (timedelta(days=7), WindowStart.APPROVAL)
     assert policy.distinct_persons_in_request
     assert policy.description == ""
+    assert policy.remind_every is None
+    assert policy.levels == (Level((Approver(ApproverType.GROUP, "sre"),)),)
 
 
 def test_json_is_taken_too_with_tabs_and_escapes() -> None:
@@ -114,6 +124,8 @@ LIMITS = {
     "accessHours: -5": "accessHours: 1",
     "pendingTimeoutHours: 0": "pendingTimeoutHours: 1",
     "pendingTimeoutHours: 721": "pendingTimeoutHours: 720",
+    "remindEveryHours: 0": "remindEveryHours: 1",
+    "remindEveryHours: 169": "remindEveryHours: 168",
     "name: under the counter": 'name: "under-the-counter"',
     "samePersonOncePerRequest: no": "samePersonOncePerRequest: false",
     "windowStarts: first": "windowStarts: firstSession",
@@ -253,7 +265,33 @@ def test_everything_wrong_is_said_at_once() -> None:
         "approvals: 2", "approvals: many"
     )
     text = text.replace("user: carol", "user: Carol").replace("windowStarts: firstSession", "windowStarts: later")
-    assert [finding.line for finding in refused(text)] == [3, 4, 11, 13, 15]
+    assert [finding.line for finding in refused(text)] == [3, 4, 11, 15, 18]
+
+
+ESCALATIONS = {
+    "escalateAfterHours: 4": "say who may decide then",
+    "escalateTo: [{user: dave}]": "say when",
+    "escalateAfterHours: 0, escalateTo: [{user: dave}]": "the time before others may decide",
+    "escalateAfterHours: 168, escalateTo: [{user: dave}]": "the time before others may decide",
+    "escalateAfterHours: soon, escalateTo: [{user: dave}]": "`escalateAfterHours` is a whole number",
+    "escalateAfterHours: 4, escalateTo: []": "say who may decide then",
+    "escalateAfterHours: 4, escalateTo: [{group: g}]": "group g is listed twice in this level",
+    "escalateAfterHours: 4, escalateTo: [{user: Dave}]": "the id of a user",
+    "escalateAfterHours: 4, escalateTo: [{user: a}, {user: b}, {user: c}, {user: d}, {user: e}, {user: f}]": (
+        "there are 1 to 5 approvers to escalate to, not 6"
+    ),
+    "signInWithinMinutes: 0": "the age of a sign-in",
+    "signInWithinMinutes: 721": "the age of a sign-in",
+}
+
+
+@pytest.mark.rule("R22")
+@pytest.mark.parametrize("said", ESCALATIONS)
+def test_escalations_that_are_none_are_refused(said: str) -> None:
+    head = "name: a\naccessHours: 1\ntargets: all\nlevels: [{approvers: [{group: g}], "
+    accepted(head + "escalateAfterHours: 167, escalateTo: [{user: dave}], signInWithinMinutes: 720}]")
+    [finding] = refused(head + said + "}]")
+    assert finding.message.startswith(ESCALATIONS[said])
 
 
 HOSTILE = {
@@ -306,6 +344,13 @@ one_level = st.builds(
         lambda some: (Approver(ApproverType.GROUP, "g" * 30), *some)
     ),
     st.integers(1, 25),
+    sign_in_within=st.none() | st.integers(1, 720).map(lambda minutes: timedelta(minutes=minutes)),
+)
+later_approvers = st.builds(Approver, st.just(ApproverType.USER), ids.map("then-".__add__))
+escalating = st.builds(
+    lambda level, to: replace(level, escalate_after=timedelta(hours=1), escalate_to=tuple(to)),
+    one_level,
+    st.lists(later_approvers, min_size=1, max_size=5, unique=True),
 )
 tag_targets = st.lists(
     st.builds(TagTarget, texts.filter(bool), st.lists(texts, max_size=3, unique=True).map(tuple)),
@@ -320,10 +365,11 @@ policies = st.builds(
     region=st.just("eu-west-1"),
     access_hours=st.integers(1, 336),
     targets=st.one_of(st.just(AllNodes()), tag_targets),
-    levels=st.lists(one_level, min_size=1, max_size=5).map(tuple),
-    pending_timeout=st.integers(1, 720).map(lambda hours: timedelta(hours=hours)),
+    levels=st.lists(one_level | escalating, min_size=1, max_size=5).map(tuple),
+    pending_timeout=st.integers(2, 720).map(lambda hours: timedelta(hours=hours)),
     window_starts=st.sampled_from(WindowStart),
     distinct_persons_in_request=st.booleans(),
+    remind_every=st.none() | st.integers(1, 168).map(lambda hours: timedelta(hours=hours)),
 )
 
 

@@ -196,12 +196,23 @@ class LevelProgress(_message.Message):
     APPROVALS_NEEDED_FIELD_NUMBER: _builtins.int
     DECISIONS_FIELD_NUMBER: _builtins.int
     COMPLETE_FIELD_NUMBER: _builtins.int
+    ESCALATE_TO_FIELD_NUMBER: _builtins.int
+    ESCALATES_AT_FIELD_NUMBER: _builtins.int
+    SIGN_IN_WITHIN_MINUTES_FIELD_NUMBER: _builtins.int
     approvals_needed: _builtins.int
     complete: _builtins.bool
+    sign_in_within_minutes: _builtins.int
+    """How recently whoever decides has to have signed in, in minutes; 0: any sign-in that still holds will do."""
     @_builtins.property
     def approvers(self) -> _containers.RepeatedCompositeFieldContainer[Global___ApproverReference]: ...
     @_builtins.property
     def decisions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Decision]: ...
+    @_builtins.property
+    def escalate_to(self) -> _containers.RepeatedCompositeFieldContainer[Global___ApproverReference]:
+        """Who may decide as well, from escalates_at on; that is set for the level that is waited for."""
+
+    @_builtins.property
+    def escalates_at(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
         self,
         *,
@@ -209,10 +220,13 @@ class LevelProgress(_message.Message):
         approvals_needed: _builtins.int = ...,
         decisions: _abc.Iterable[Global___Decision] | None = ...,
         complete: _builtins.bool = ...,
+        escalate_to: _abc.Iterable[Global___ApproverReference] | None = ...,
+        escalates_at: _timestamp_pb2.Timestamp | None = ...,
+        sign_in_within_minutes: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["escalates_at", b"escalates_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals_needed", b"approvals_needed", "approvers", b"approvers", "complete", b"complete", "decisions", b"decisions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals_needed", b"approvals_needed", "approvers", b"approvers", "complete", b"complete", "decisions", b"decisions", "escalate_to", b"escalate_to", "escalates_at", b"escalates_at", "sign_in_within_minutes", b"sign_in_within_minutes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -278,6 +278,10 @@ sayable = policies.map(
         policy,
         window_starts=WindowStart.APPROVAL,
         distinct_persons_in_request=True,
+        remind_every=None,
+        levels=tuple(
+            replace(level, escalate_after=None, escalate_to=(), sign_in_within=None) for level in policy.levels
+        ),
         targets=policy.targets
         if isinstance(policy.targets, AllNodes)
         else TagTargets(
@@ -304,6 +308,9 @@ def test_a_policy_that_is_shown_as_a_document_reads_back_as_the_same(policy: Man
     [
         (replace(manual(), window_starts=WindowStart.FIRST_SESSION), "windowStarts: firstSession"),
         (manual(distinct_persons_in_request=False), "samePersonOncePerRequest: false"),
+        (replace(manual(), remind_every=timedelta(hours=1)), "remindEveryHours"),
+        (manual(levels=(Level((group("g"),), sign_in_within=timedelta(minutes=5)),)), "signInWithinMinutes"),
+        (manual(levels=(Level((group("g"),), 1, timedelta(hours=1), (group("h"),)),)), "escalateTo"),
         (manual(targets=TagTargets((TagTarget("a", ("b", "*")),))), "the value * of tag a"),
     ],
 )
