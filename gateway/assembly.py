@@ -19,6 +19,7 @@ from gateway.api.access import AccessService
 from gateway.api.activation import ActivationService, RegistrationService
 from gateway.api.administration import AdministrationService
 from gateway.api.agent import AgentService
+from gateway.api.allowance import AllowanceService
 from gateway.api.approval import ApprovalService
 from gateway.api.identity import IdentityService
 from gateway.api.node import NodeService
@@ -53,6 +54,8 @@ from gateway.nodes.login import SshLogins
 from gateway.nodes.model import SSH
 from gateway.nodes.registry import NodeRegistry
 from gateway.nodes.ssh import SshConnector
+from gateway.places.routing import PlacedKeys, PlacedStore, Places
+from gateway.places.service import Allowances
 from gateway.recording_parts import RecordingParts
 from gateway.sessions.adopting import Adoption
 from gateway.sessions.ending import LastEntries
@@ -75,6 +78,8 @@ from jitgate.v1 import (
     administration_pb2_grpc,
     agent_pb2,
     agent_pb2_grpc,
+    allowance_pb2,
+    allowance_pb2_grpc,
     approval_pb2,
     approval_pb2_grpc,
     identity_pb2,
@@ -140,13 +145,15 @@ def assemble(
         database, clock, changes, ender=ender, logins=logins, user_ca=keys.ssh_user_ca.public_key_line()
     )
 
+    places = Places(database, recordings.pool)
+    store, data_keys = PlacedStore(places), PlacedKeys(places)
     recorder = Recorder(
         settings.spool_directory,
-        recordings.store,
-        recordings.keys,
+        store,
+        data_keys,
         recordings.signer,
         durability=Durability(settings.recordings.durability),
-        observer=RecordingIndex(database, recordings.store, clock, changes),
+        observer=RecordingIndex(database, store, clock, changes),
         clock=clock,
     )
     attachments = Attachments(database, clock, changes, replica=replica)
@@ -179,7 +186,7 @@ def assemble(
         clock=clock,
     )
     attachments.tell(adoption)
-    library = Library(database, recordings.store, recordings.keys, recordings.public_keys, clock=clock)
+    library = Library(database, store, data_keys, recordings.public_keys, clock=clock)
 
     providers = {name: Provider(name, said, clock) for name, said in settings.identity_providers.items()}
     certifier = Certifier(keys.clients, changes, clock)
@@ -188,7 +195,7 @@ def assemble(
         grants=Grants(database, ender, changes, clock),
         locks=Locks(database, ender, changes, clock),
         targets=Targets(database, ender, changes, clock),
-        preferences=SessionPreferences(database, changes, clock),
+        preferences=SessionPreferences(database, changes, clock, recordings.pool),
         database=database,
         checks=checks(settings, database, recordings, providers),
         clock=clock,
@@ -217,6 +224,7 @@ def assemble(
                 SessionService(sessions, Sessions(database, clock, changes)),
             ),
             _serve(recording_pb2, recording_pb2_grpc, RecordingService(library)),
+            _serve(allowance_pb2, allowance_pb2_grpc, AllowanceService(Allowances(database, changes, clock))),
             _serve(administration_pb2, administration_pb2_grpc, administration),
             _serve(identity_pb2, identity_pb2_grpc, IdentityService()),
         ),

@@ -11,16 +11,22 @@ from sqlalchemy import text
 
 from gateway.api.diagnosis import Check, Diagnosis
 from gateway.config import Configuration
+from gateway.errors import Refused
 from gateway.identity.oidc.errors import ProviderUnavailable
 from gateway.identity.oidc.provider import Provider
+from gateway.places.choosing import place_of
+from gateway.places.model import OWN
+from gateway.places.pool import DIAGNOSIS, Pool
 from gateway.recording_parts import RecordingParts
+from gateway.store import allowances, preferences
 from gateway.store.database import Database
-from recorder.errors import KeyRefused, KeyUnavailable, StoreUnavailable
+from gateway.store.preferences import Preferences
+from recorder.errors import KeyRefused, KeyUnavailable, RecorderError, StoreUnavailable
 from recorder.object_stores.s3 import S3Store
 from recorder.signatures import algorithm_of
 
 _LOW_SPACE_BYTES = 1 << 30
-_CONTEXT = {"purpose": "diagnosis"}
+_PLACES = "recordings of accounts"
 _SIGNED = b"jitgate diagnosis"  # a manifest is signed behind another word
 
 
@@ -48,13 +54,16 @@ def checks(
     async def check_key() -> Diagnosis:
         advice = "No session that must be recorded begins until it works."
         try:
-            key = await recordings.keys.generate_data_key(_CONTEXT)
-            unwrapped = await recordings.keys.unwrap(key.wrapped, _CONTEXT)
+            key = await recordings.keys.generate_data_key(DIAGNOSIS)
+            unwrapped = await recordings.keys.unwrap(key.wrapped, DIAGNOSIS)
         except (KeyUnavailable, KeyRefused) as failure:
             return Diagnosis("recording key", False, str(failure), advice)
         if unwrapped != key.plaintext:
             return Diagnosis("recording key", False, "what it wraps it does not unwrap", advice)
         return Diagnosis("recording key", True, recordings.key)
+
+    async def check_places() -> Diagnosis:
+        return await _check_places(database, recordings.pool)
 
     async def check_signature() -> Diagnosis:
         signer = recordings.signer
@@ -70,6 +79,7 @@ def checks(
         Check("spool", check_spool),
         Check("recordings", check_store),
         Check("recording key", check_key),
+        Check(_PLACES, check_places),
         Check("signing key", check_signature),
         *(_provider_check(provider) for provider in providers.values()),
     )
@@ -96,6 +106,29 @@ async def _check_bucket(store: S3Store) -> Diagnosis:
         advice = "Recordings wait in the spool until it is back; sessions end when that is full."
         return Diagnosis("recordings", False, str(failure), advice)
     return Diagnosis("recordings", True, f"{store} takes objects and replaces none")
+
+
+async def _check_places(database: Database, pool: Pool) -> Diagnosis:
+    """What preferences choose: whether it is still allowed, and works."""
+    async with database.read() as connection:
+        chosen = await preferences.every(connection)
+        allowed = await allowances.of(connection)
+
+    async def problem(account: str, region: str, wanted: Preferences) -> str:
+        try:
+            place = place_of(wanted.recording_place, account, allowed)
+            if place is not None:
+                await pool.examine(place)
+        except (Refused, RecorderError) as failure:
+            return f"{account}/{region}: {failure.message if isinstance(failure, Refused) else failure}"
+        return ""
+
+    own = [(account, region, each) for (account, region), each in chosen.items() if each.recording_place != OWN]
+    problems = [found for found in await asyncio.gather(*(problem(*each) for each in own)) if found]
+    if problems:
+        advice = "No session that must be recorded begins there until it works; what was recorded waits."
+        return Diagnosis(_PLACES, False, "; ".join(problems), advice)
+    return Diagnosis(_PLACES, True, f"{len(own)} accounts and Regions have places of their own")
 
 
 def _check_folder(part: str, folder: Path) -> Diagnosis:

@@ -11,6 +11,7 @@ import structlog
 from gateway.config import Configuration
 from gateway.identity.key_files import KeyFileUnusable
 from gateway.keys import Keys, public_key_in
+from gateway.places.pool import Opened, Pool
 from gateway.recordings_settings import S3, Kms
 from recorder.aws import Access, Client, Patience
 from recorder.errors import StoreUnavailable, UnfitStore
@@ -40,13 +41,17 @@ _USUAL: Final = Budgets()
 
 @dataclass(frozen=True, slots=True)
 class RecordingParts:
-    """`key` says in words which key wraps; `public_keys` are the raw ones that manifests are believed by."""
+    """`key` says in words which key wraps; `public_keys` are the raw ones that manifests are believed by.
+
+    Store and keys are those of the configuration; `pool` has those of accounts besides.
+    """
 
     store: ObjectStore
     keys: KeyProvider
     key: str
     signer: ManifestSigner
     public_keys: tuple[bytes, ...]
+    pool: Pool
 
 
 @contextlib.asynccontextmanager
@@ -67,7 +72,10 @@ async def opened(settings: Configuration, keys: Keys, budgets: Budgets = _USUAL)
             provider = BesidesLocal(kms, keys.recordings)
             key = f"KMS key {kms.key_id}"
             signer = _signer(settings.recordings.kms, writer) or signer
-        yield RecordingParts(store, provider, key, signer, (signer.public_key, *keys.manifest_public_keys))
+        pool = Pool(Opened(store, provider), store_patience=budgets.store, key_patience=budgets.keys)
+        stack.push_async_callback(pool.close)
+        public_keys = (signer.public_key, *keys.manifest_public_keys)
+        yield RecordingParts(store, provider, key, signer, public_keys, pool)
 
 
 class BesidesLocal:

@@ -9,6 +9,7 @@ from gateway.api import values
 from gateway.api.current import caller
 from gateway.api.diagnosis import Check, diagnose
 from gateway.api.identity_messages import grant_from, grant_message
+from gateway.api.preference_messages import preferences_from, preferences_message
 from gateway.errors import invalid
 from gateway.identity.directory import Directory
 from gateway.identity.grants import Grants
@@ -20,22 +21,11 @@ from gateway.identity.targets import Targets
 from gateway.store import events
 from gateway.store.database import Database
 from gateway.store.events import Event
-from gateway.store.preferences import Preferences, RecordingMode
 from gateway.store.targets import Target
 from gateway.version import VERSION
 from jitgate.v1 import administration_pb2 as pb
 from jitgate.v1 import administration_pb2_grpc, common_pb2
 from jitgate.v1 import annotations_pb2 as declared
-
-_RECORDING = {
-    pb.RECORDING_MODE_UNSPECIFIED: RecordingMode.STRICT,
-    pb.RECORDING_MODE_STRICT: RecordingMode.STRICT,
-    pb.RECORDING_MODE_BEST_EFFORT: RecordingMode.BEST_EFFORT,
-}
-_RECORDING_NUMBERS = {
-    RecordingMode.STRICT: pb.RECORDING_MODE_STRICT,
-    RecordingMode.BEST_EFFORT: pb.RECORDING_MODE_BEST_EFFORT,
-}
 
 _MAXIMUM_SEQUENCE = 1 << 63
 
@@ -150,26 +140,15 @@ class AdministrationService(administration_pb2_grpc.AdministrationServiceService
     ) -> pb.GetPreferencesResponse:
         place = values.scope(request.scope)
         found = await self._preferences.get(caller(), *place)
-        return pb.GetPreferencesResponse(preferences=_preferences(place, found))
+        return pb.GetPreferencesResponse(preferences=preferences_message(place, found))
 
     async def PutPreferences(
         self, request: pb.PutPreferencesRequest, context: object
     ) -> pb.PutPreferencesResponse:
-        given = request.preferences
-        place = values.scope(given.scope)
-        mode = _RECORDING.get(given.recording)
-        if mode is None:
-            raise invalid("preferences.recording", "is no recording mode")
-        new = Preferences(
-            maximum_duration_minutes=given.maximum_duration_minutes,
-            idle_timeout_minutes=given.idle_timeout_minutes,
-            run_as=given.run_as,
-            shell_profile=given.shell_profile,
-            recording=mode,
-            record_input_content=given.record_input_content,
-        )
+        place = values.scope(request.preferences.scope)
+        new = preferences_from(request.preferences)
         stored = await self._preferences.put(caller(), *place, new)
-        return pb.PutPreferencesResponse(preferences=_preferences(place, stored))
+        return pb.PutPreferencesResponse(preferences=preferences_message(place, stored))
 
     async def ListEvents(self, request: pb.ListEventsRequest, context: object) -> pb.ListEventsResponse:
         size, key = values.page(request.page)
@@ -232,18 +211,6 @@ def _target(target: Target) -> pb.Target:
         enabled=target.enabled,
         changed_at=values.timestamp(target.changed_at),
         changed_by=target.changed_by,
-    )
-
-
-def _preferences(place: tuple[str, str], stored: Preferences) -> pb.Preferences:
-    return pb.Preferences(
-        scope=common_pb2.Scope(account=place[0], region=place[1]),
-        maximum_duration_minutes=stored.maximum_duration_minutes,
-        idle_timeout_minutes=stored.idle_timeout_minutes,
-        run_as=stored.run_as,
-        shell_profile=stored.shell_profile,
-        recording=_RECORDING_NUMBERS[stored.recording],
-        record_input_content=stored.record_input_content,
     )
 
 

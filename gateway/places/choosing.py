@@ -18,8 +18,6 @@ def place_of(choice: Choice, account: str, allowed: Sequence[Allowance]) -> Plac
 
     `allowed` may hold what other accounts are allowed, which counts for nothing. Raises Refused NOT_ALLOWED.
     """
-    if choice == Choice():
-        return None
     bucket = require(AllowanceKind.BUCKET, choice.bucket, account, allowed) if choice.bucket else None
     if choice.key:
         require(AllowanceKind.KEY, choice.key, account, allowed)
@@ -27,6 +25,8 @@ def place_of(choice: Choice, account: str, allowed: Sequence[Allowance]) -> Plac
     playback = role
     if choice.playback_role:
         playback = require(AllowanceKind.ROLE, choice.playback_role, account, allowed)
+    if not (choice.bucket or choice.key or choice.retention_mode):
+        return None
     return Place(
         account=account,
         bucket=choice.bucket,

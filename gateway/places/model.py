@@ -96,6 +96,10 @@ class Choice:
             raise invalid(f"{field}.retention_mode", "must be governance or compliance")
 
 
+OWN = Choice()
+"""Everything as the gateway is configured."""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where one recording is, under whose key, and as whom both are used: fixed when its session begins.

@@ -14,11 +14,13 @@ from gateway.errors import Kind, Refused
 from gateway.identity.caller import Caller
 from gateway.nodes.model import Node
 from gateway.nodes.ports import Connector, OpenUpstream, Upstream
+from gateway.places.choosing import place_of
+from gateway.places.model import OWN
 from gateway.sessions import story
 from gateway.sessions.ending import LastEntries
 from gateway.sessions.model import End, Opening, Resuming, Session
 from gateway.sessions.reasons import session_ended, terminated
-from gateway.store import events, preferences, sessions
+from gateway.store import allowances, events, preferences, recording_places, sessions
 from gateway.store.changes import Changes
 from gateway.store.database import Database
 from gateway.store.preferences import Preferences, RecordingMode
@@ -30,12 +32,13 @@ from recorder.service import Recorder
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A session that may begin, and what it begins with."""
+    """A session that may begin, and what it begins with. `displaced`: why it has no place to be recorded in."""
 
     session: Session
     admission: Admission
     preferences: Preferences
     connector: Connector
+    displaced: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +119,10 @@ class Opener:
                 grace_seconds=self._grace(opening, node),
             )
             await sessions.add(tx.connection, session)
+            displaced = await _fix_place(tx.connection, session, wanted)
             await events.append(tx.connection, story.started(session))
             tx.after_commit(lambda: self._changes.publish(session.id))
-        return Admitted(session, admission, wanted, connector)
+        return Admitted(session, admission, wanted, connector, displaced)
 
     async def readmit(self, caller: Caller, resuming: Resuming) -> Session:
         """Whether the caller may go on with a session of this gateway: everything is checked as by `admit`.
@@ -195,7 +199,7 @@ class Opener:
         )
         info = _info(session, opening, content=wanted.record_input_content)
         is_strict = wanted.recording is RecordingMode.STRICT
-        recording = asyncio.create_task(self._record(info, is_strict=is_strict))
+        recording = asyncio.create_task(self._record(info, admitted.displaced, is_strict=is_strict))
         try:
             upstream = await admitted.connector.open(admitted.admission.node, request)
         except BaseException:
@@ -213,18 +217,33 @@ class Opener:
         if not opened.cancelled() and opened.exception() is None and (recording := opened.result()[0]) is not None:
             await self._last_entries.close(recording, End.NODE_GONE.value)
 
-    async def _record(self, info: SessionInfo, *, is_strict: bool) -> tuple[Recording | None, str]:
-        try:
-            return await self._recorder.open(info), ""
-        except RecordingFailed as failure:
-            if not is_strict:
-                return None, str(failure)
-            raise Refused(
-                Kind.UNAVAILABLE,
-                "RECORDING_FAILED",
-                f"The session cannot be recorded, so it does not begin: {failure}",
-                "Ask an administrator to look at: jit doctor",
-            ) from None
+    async def _record(self, info: SessionInfo, displaced: str, *, is_strict: bool) -> tuple[Recording | None, str]:
+        problem = displaced
+        if not problem:
+            try:
+                return await self._recorder.open(info), ""
+            except RecordingFailed as failure:
+                problem = str(failure)
+        if not is_strict:
+            return None, problem
+        raise Refused(
+            Kind.UNAVAILABLE,
+            "RECORDING_FAILED",
+            f"The session cannot be recorded, so it does not begin: {problem}",
+            "Ask an administrator to look at: jit doctor",
+        )
+
+
+async def _fix_place(connection: AsyncConnection, session: Session, wanted: Preferences) -> str:
+    """Where the session is recorded, for good; why nowhere, if what the preferences chose is allowed no more."""
+    allowed = await allowances.of(connection, session.account) if wanted.recording_place != OWN else []
+    try:
+        place = place_of(wanted.recording_place, session.account, allowed)
+    except Refused as refused:
+        return refused.message
+    if place is not None:
+        await recording_places.add(connection, session.id, place)
+    return ""
 
 
 def _login(admission: Admission, wanted: Preferences) -> str:

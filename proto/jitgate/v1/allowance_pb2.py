@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from jitgate.v1 import annotations_pb2 as jitgate_dot_v1_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ajitgate/v1/allowance.proto\x12\njitgate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cjitgate/v1/annotations.proto\"\xd2\x02\n\tAllowance\x12\x35\n\x07\x61\x63\x63ount\x18\x01 \x01(\tB$\x92\xb5\x18 \x08\x01\x10@\"\x1a[A-Za-z0-9][A-Za-z0-9._-]*\x12\'\n\x04kind\x18\x02 \x01(\x0e\x32\x19.jitgate.v1.AllowanceKind\x12\x17\n\x04name\x18\x03 \x01(\tB\t\x92\xb5\x18\x05\x08\x01\x10\x80\x05\x12 \n\x05owner\x18\x04 \x01(\tB\x11\x92\xb5\x18\r\x10\x0c\"\t[0-9]{12}\x12.\n\naws_region\x18\x05 \x01(\tB\x1a\x92\xb5\x18\x16\x10 \"\x12[a-z]{2}[a-z0-9-]+\x12\x36\n\x0b\x65xternal_id\x18\x06 \x01(\tB!\x92\xb5\x18\x1d\x10\x80\x08\"\x18[A-Za-z0-9_+=,.@:/-]{2,}\x12.\n\nchanged_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nchanged_by\x18\x08 \x01(\t\"L\n\x15ListAllowancesRequest\x12\x33\n\x07\x61\x63\x63ount\x18\x01 \x01(\tB\"\x92\xb5\x18\x1e\x10@\"\x1a[A-Za-z0-9][A-Za-z0-9._-]*\"C\n\x16ListAllowancesResponse\x12)\n\nallowances\x18\x01 \x03(\x0b\x32\x15.jitgate.v1.Allowance\"8\n\x0c\x41llowRequest\x12(\n\tallowance\x18\x01 \x01(\x0b\x32\x15.jitgate.v1.Allowance\"9\n\rAllowResponse\x12(\n\tallowance\x18\x01 \x01(\x0b\x32\x15.jitgate.v1.Allowance\"n\n\x0f\x44isallowRequest\x12\x19\n\x07\x61\x63\x63ount\x18\x01 \x01(\tB\x08\x92\xb5\x18\x04\x08\x01\x10@\x12\'\n\x04kind\x18\x02 \x01(\x0e\x32\x19.jitgate.v1.AllowanceKind\x12\x17\n\x04name\x18\x03 \x01(\tB\t\x92\xb5\x18\x05\x08\x01\x10\x80\x05\"\x12\n\x10\x44isallowResponse*\x99\x01\n\rAllowanceKind\x12\x1e\n\x1a\x41LLOWANCE_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15\x41LLOWANCE_KIND_BUCKET\x10\x01\x12\x16\n\x12\x41LLOWANCE_KIND_KEY\x10\x02\x12\x17\n\x13\x41LLOWANCE_KIND_ROLE\x10\x03\x12\x1c\n\x18\x41LLOWANCE_KIND_LOG_GROUP\x10\x04\x32\x82\x02\n\x10\x41llowanceService\x12]\n\x0eListAllowances\x12!.jitgate.v1.ListAllowancesRequest\x1a\".jitgate.v1.ListAllowancesResponse\"\x04\x88\xb5\x18\x11\x12\x42\n\x05\x41llow\x12\x18.jitgate.v1.AllowRequest\x1a\x19.jitgate.v1.AllowResponse\"\x04\x88\xb5\x18\x15\x12K\n\x08\x44isallow\x12\x1b.jitgate.v1.DisallowRequest\x1a\x1c.jitgate.v1.DisallowResponse\"\x04\x88\xb5\x18\x15\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ajitgate/v1/allowance.proto\x12\njitgate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cjitgate/v1/annotations.proto\"\xd0\x02\n\tAllowance\x12\x33\n\x07\x61\x63\x63ount\x18\x01 \x01(\tB\"\x92\xb5\x18\x1e\x10@\"\x1a[A-Za-z0-9][A-Za-z0-9._-]*\x12\'\n\x04kind\x18\x02 \x01(\x0e\x32\x19.jitgate.v1.AllowanceKind\x12\x17\n\x04name\x18\x03 \x01(\tB\t\x92\xb5\x18\x05\x08\x01\x10\x80\x05\x12 \n\x05owner\x18\x04 \x01(\tB\x11\x92\xb5\x18\r\x10\x0c\"\t[0-9]{12}\x12.\n\naws_region\x18\x05 \x01(\tB\x1a\x92\xb5\x18\x16\x10 \"\x12[a-z]{2}[a-z0-9-]+\x12\x36\n\x0b\x65xternal_id\x18\x06 \x01(\tB!\x92\xb5\x18\x1d\x10\x80\x08\"\x18[A-Za-z0-9_+=,.@:/-]{2,}\x12.\n\nchanged_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nchanged_by\x18\x08 \x01(\t\"L\n\x15ListAllowancesRequest\x12\x33\n\x07\x61\x63\x63ount\x18\x01 \x01(\tB\"\x92\xb5\x18\x1e\x10@\"\x1a[A-Za-z0-9][A-Za-z0-9._-]*\"C\n\x16ListAllowancesResponse\x12)\n\nallowances\x18\x01 \x03(\x0b\x32\x15.jitgate.v1.Allowance\"8\n\x0c\x41llowRequest\x12(\n\tallowance\x18\x01 \x01(\x0b\x32\x15.jitgate.v1.Allowance\"9\n\rAllowResponse\x12(\n\tallowance\x18\x01 \x01(\x0b\x32\x15.jitgate.v1.Allowance\"\x88\x01\n\x0f\x44isallowRequest\x12\x33\n\x07\x61\x63\x63ount\x18\x01 \x01(\tB\"\x92\xb5\x18\x1e\x10@\"\x1a[A-Za-z0-9][A-Za-z0-9._-]*\x12\'\n\x04kind\x18\x02 \x01(\x0e\x32\x19.jitgate.v1.AllowanceKind\x12\x17\n\x04name\x18\x03 \x01(\tB\t\x92\xb5\x18\x05\x08\x01\x10\x80\x05\"\x12\n\x10\x44isallowResponse*\x99\x01\n\rAllowanceKind\x12\x1e\n\x1a\x41LLOWANCE_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15\x41LLOWANCE_KIND_BUCKET\x10\x01\x12\x16\n\x12\x41LLOWANCE_KIND_KEY\x10\x02\x12\x17\n\x13\x41LLOWANCE_KIND_ROLE\x10\x03\x12\x1c\n\x18\x41LLOWANCE_KIND_LOG_GROUP\x10\x04\x32\x82\x02\n\x10\x41llowanceService\x12]\n\x0eListAllowances\x12!.jitgate.v1.ListAllowancesRequest\x1a\".jitgate.v1.ListAllowancesResponse\"\x04\x88\xb5\x18\x11\x12\x42\n\x05\x41llow\x12\x18.jitgate.v1.AllowRequest\x1a\x19.jitgate.v1.AllowResponse\"\x04\x88\xb5\x18\x15\x12K\n\x08\x44isallow\x12\x1b.jitgate.v1.DisallowRequest\x1a\x1c.jitgate.v1.DisallowResponse\"\x04\x88\xb5\x18\x15\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,7 +34,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'jitgate.v1.allowance_pb2', 
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ALLOWANCE'].fields_by_name['account']._loaded_options = None
-  _globals['_ALLOWANCE'].fields_by_name['account']._serialized_options = b'\222\265\030 \010\001\020@\"\032[A-Za-z0-9][A-Za-z0-9._-]*'
+  _globals['_ALLOWANCE'].fields_by_name['account']._serialized_options = b'\222\265\030\036\020@\"\032[A-Za-z0-9][A-Za-z0-9._-]*'
   _globals['_ALLOWANCE'].fields_by_name['name']._loaded_options = None
   _globals['_ALLOWANCE'].fields_by_name['name']._serialized_options = b'\222\265\030\005\010\001\020\200\005'
   _globals['_ALLOWANCE'].fields_by_name['owner']._loaded_options = None
@@ -46,7 +46,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTALLOWANCESREQUEST'].fields_by_name['account']._loaded_options = None
   _globals['_LISTALLOWANCESREQUEST'].fields_by_name['account']._serialized_options = b'\222\265\030\036\020@\"\032[A-Za-z0-9][A-Za-z0-9._-]*'
   _globals['_DISALLOWREQUEST'].fields_by_name['account']._loaded_options = None
-  _globals['_DISALLOWREQUEST'].fields_by_name['account']._serialized_options = b'\222\265\030\004\010\001\020@'
+  _globals['_DISALLOWREQUEST'].fields_by_name['account']._serialized_options = b'\222\265\030\036\020@\"\032[A-Za-z0-9][A-Za-z0-9._-]*'
   _globals['_DISALLOWREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_DISALLOWREQUEST'].fields_by_name['name']._serialized_options = b'\222\265\030\005\010\001\020\200\005'
   _globals['_ALLOWANCESERVICE'].methods_by_name['ListAllowances']._loaded_options = None
@@ -55,22 +55,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ALLOWANCESERVICE'].methods_by_name['Allow']._serialized_options = b'\210\265\030\025'
   _globals['_ALLOWANCESERVICE'].methods_by_name['Disallow']._loaded_options = None
   _globals['_ALLOWANCESERVICE'].methods_by_name['Disallow']._serialized_options = b'\210\265\030\025'
-  _globals['_ALLOWANCEKIND']._serialized_start=843
-  _globals['_ALLOWANCEKIND']._serialized_end=996
+  _globals['_ALLOWANCEKIND']._serialized_start=868
+  _globals['_ALLOWANCEKIND']._serialized_end=1021
   _globals['_ALLOWANCE']._serialized_start=106
-  _globals['_ALLOWANCE']._serialized_end=444
-  _globals['_LISTALLOWANCESREQUEST']._serialized_start=446
-  _globals['_LISTALLOWANCESREQUEST']._serialized_end=522
-  _globals['_LISTALLOWANCESRESPONSE']._serialized_start=524
-  _globals['_LISTALLOWANCESRESPONSE']._serialized_end=591
-  _globals['_ALLOWREQUEST']._serialized_start=593
-  _globals['_ALLOWREQUEST']._serialized_end=649
-  _globals['_ALLOWRESPONSE']._serialized_start=651
-  _globals['_ALLOWRESPONSE']._serialized_end=708
-  _globals['_DISALLOWREQUEST']._serialized_start=710
-  _globals['_DISALLOWREQUEST']._serialized_end=820
-  _globals['_DISALLOWRESPONSE']._serialized_start=822
-  _globals['_DISALLOWRESPONSE']._serialized_end=840
-  _globals['_ALLOWANCESERVICE']._serialized_start=999
-  _globals['_ALLOWANCESERVICE']._serialized_end=1257
+  _globals['_ALLOWANCE']._serialized_end=442
+  _globals['_LISTALLOWANCESREQUEST']._serialized_start=444
+  _globals['_LISTALLOWANCESREQUEST']._serialized_end=520
+  _globals['_LISTALLOWANCESRESPONSE']._serialized_start=522
+  _globals['_LISTALLOWANCESRESPONSE']._serialized_end=589
+  _globals['_ALLOWREQUEST']._serialized_start=591
+  _globals['_ALLOWREQUEST']._serialized_end=647
+  _globals['_ALLOWRESPONSE']._serialized_start=649
+  _globals['_ALLOWRESPONSE']._serialized_end=706
+  _globals['_DISALLOWREQUEST']._serialized_start=709
+  _globals['_DISALLOWREQUEST']._serialized_end=845
+  _globals['_DISALLOWRESPONSE']._serialized_start=847
+  _globals['_DISALLOWRESPONSE']._serialized_end=865
+  _globals['_ALLOWANCESERVICE']._serialized_start=1024
+  _globals['_ALLOWANCESERVICE']._serialized_end=1282
 # @@protoc_insertion_point(module_scope)

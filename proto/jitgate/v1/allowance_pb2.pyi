@@ -54,6 +54,7 @@ class Allowance(_message.Message):
     CHANGED_AT_FIELD_NUMBER: _builtins.int
     CHANGED_BY_FIELD_NUMBER: _builtins.int
     account: _builtins.str
+    """Empty means "default"."""
     kind: Global___AllowanceKind.ValueType
     name: _builtins.str
     """A bucket's name; the ARN of a KMS key or alias, of a role, of a log group."""

@@ -26,10 +26,12 @@ from gateway.identity.session_preferences import SessionPreferences
 from gateway.identity.sign_in import CodeProof, PasswordProof, SignIn
 from gateway.identity.signed_in import Certifier, SignedIn
 from gateway.identity.targets import Targets
+from gateway.places.model import Place
 from gateway.store import events, tables
 from gateway.store.changes import Changes
 from gateway.store.database import Database, Transaction
 from gateway.store.events import Event
+from recorder.errors import RecorderError
 
 HOME = "192.0.2.10"
 PASSWORD = "correct horse battery"
@@ -86,6 +88,19 @@ class Endings:
         self.calls.append(call)
 
 
+@dataclass
+class Examinations:
+    """Remembers which places were tried out; can be told how that ends."""
+
+    places: list[Place] = field(default_factory=list)
+    failure: RecorderError | None = None
+
+    async def examine(self, place: Place) -> None:
+        self.places.append(place)
+        if self.failure is not None:
+            raise self.failure
+
+
 def certificate_request() -> bytes:
     """A PKCS#10 request for a new key."""
     key = ec.generate_private_key(ec.SECP256R1())
@@ -111,7 +126,8 @@ class House:
         self.grants = Grants(database, self.endings, self.changes, time)
         self.locks = Locks(database, self.endings, self.changes, time)
         self.targets = Targets(database, self.endings, self.changes, time)
-        self.preferences = SessionPreferences(database, self.changes, time)
+        self.examinations = Examinations()
+        self.preferences = SessionPreferences(database, self.changes, time, self.examinations)
 
     async def administrator(self, user_id: str = "root") -> Caller:
         """An organization administrator, made the way the first one is."""

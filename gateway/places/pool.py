@@ -1,0 +1,142 @@
+"""Places in use: clients of AWS in accounts' roles, opened when somebody needs them, a bounded number of them."""
+
+import asyncio
+import contextlib
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.places.model import Place, region_of
+from recorder.aws import Access, Client, Patience
+from recorder.errors import KeyUnavailable, StoreUnavailable, UnfitStore
+from recorder.key_providers import aws_kms
+from recorder.key_providers.aws_kms import AwsKms
+from recorder.object_stores import s3
+from recorder.object_stores.s3 import Bucket, S3Store
+from recorder.ports import KeyProvider, ObjectStore
+
+LIMIT: Final = 32
+"""Places that are kept open while nobody uses them, each with up to three clients."""
+EXAMINATION_SECONDS: Final = 10.0
+DIAGNOSIS: Final = {"purpose": "diagnosis"}
+"""The encryption context of data keys that are made to see whether that works; key policies may name it."""
+_SESSION_NAME_CHARACTERS: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What a recording in a place is made and read with."""
+
+    store: ObjectStore
+    keys: KeyProvider
+
+
+@dataclass(slots=True, eq=False)
+class _Entry:
+    opened: Opened
+    clients: tuple[Client, ...]
+    users: int = 0
+
+
+class Pool:
+    """Belongs to one event loop. `own` is what the gateway's own configuration says."""
+
+    def __init__(
+        self,
+        own: Opened,
+        *,
+        limit: int = LIMIT,
+        store_patience: Patience = s3.PATIENCE,
+        key_patience: Patience = aws_kms.PATIENCE,
+    ) -> None:
+        self.own = own
+        self._limit = limit
+        self._store_patience = store_patience
+        self._key_patience = key_patience
+        self._entries: OrderedDict[Place, _Entry] = OrderedDict()
+
+    @contextlib.asynccontextmanager
+    async def using(self, place: Place | None) -> AsyncIterator[Opened]:
+        """The parts of a place, None: the gateway's own; their connections stay open for the next one.
+
+        Raises UnfitStore where there can be no such place.
+        """
+        if place is None:
+            yield self.own
+            return
+        entry = self._entries.get(place)
+        if entry is None:
+            entry = self._entries[place] = self._open(place)
+        self._entries.move_to_end(place)
+        entry.users += 1
+        try:
+            yield entry.opened
+        finally:
+            entry.users -= 1
+            await self._make_room()
+
+    async def examine(self, place: Place) -> None:
+        """Puts to its bucket and makes and opens a data key, within ten seconds.
+
+        Raises UnfitStore, StoreUnavailable, KeyUnavailable, KeyRefused.
+        """
+        try:
+            async with asyncio.timeout(EXAMINATION_SECONDS), self.using(place) as opened:
+                if isinstance(opened.store, S3Store):
+                    await opened.store.examine()
+                key = await opened.keys.generate_data_key(DIAGNOSIS)
+                if await opened.keys.unwrap(key.wrapped, DIAGNOSIS) != key.plaintext:
+                    raise KeyUnavailable(f"{place.key}: what it wraps it does not unwrap")
+        except TimeoutError:
+            raise StoreUnavailable(f"{place}: no answer within {EXAMINATION_SECONDS:g} seconds") from None
+
+    async def close(self) -> None:
+        entries, self._entries = self._entries, OrderedDict()
+        for entry in entries.values():
+            await _close(entry)
+
+    async def _make_room(self) -> None:
+        while len(self._entries) > self._limit:
+            idle = next((place for place, entry in self._entries.items() if not entry.users), None)
+            if idle is None:
+                return
+            await _close(self._entries.pop(idle))
+
+    def _open(self, place: Place) -> _Entry:
+        clients: list[Client] = []
+        store, keys = self.own.store, self.own.keys
+        if place.bucket:
+            client = self._s3(place)
+            clients.append(client)
+            store = S3Store(client, Bucket(place.bucket, expected_owner=place.owner))
+        if place.retention_mode:
+            if not isinstance(store, S3Store):
+                raise UnfitStore("retention needs a bucket: name one, or none of both")
+            store = store.retaining(place.retention_mode.upper(), place.retention_days)
+        if place.key:
+            writer = reader = self._kms(place, place.role, place.external_id)
+            clients.append(writer)
+            if place.playback_role != place.role:
+                reader = self._kms(place, place.playback_role, place.playback_external_id)
+                clients.append(reader)
+            keys = AwsKms(place.key, writer, reader, place.former_keys)
+        return _Entry(Opened(store, keys), tuple(clients))
+
+    def _s3(self, place: Place) -> Client:
+        access = _access(place, place.bucket_region, place.role, place.external_id)
+        return Client("s3", access, self._store_patience, connections=2 * s3.AT_ONCE, **s3.CLIENT_OPTIONS)
+
+    def _kms(self, place: Place, role: str, external_id: str) -> Client:
+        access = _access(place, region_of(place.key), role, external_id)
+        return Client("kms", access, self._key_patience)
+
+
+def _access(place: Place, region: str, role: str, external_id: str) -> Access:
+    name = f"jitgate-{place.account}"[:_SESSION_NAME_CHARACTERS]
+    return Access(region, None, role, external_id or None, session_name=name)
+
+
+async def _close(entry: _Entry) -> None:
+    for client in entry.clients:
+        await client.__aexit__()
