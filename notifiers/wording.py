@@ -68,7 +68,7 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A notice in words: one line of at most 150 characters, what it means for the reader, what there is to know."""
+    """A notice in words. `title`: one line of at most 150 characters; `text`: what it means for the reader."""
 
     title: str
     text: str
