@@ -40,6 +40,7 @@ def _add_commands() -> None:
     from clients.cli.commands import (
         access,
         activations,
+        allowances,
         connections,
         deciding,
         directory,
@@ -57,7 +58,7 @@ def _add_commands() -> None:
 
     for commands in (signing_in, access, connections, deciding, directory, doctor, nodes, events, policies):
         commands.add_to(app)
-    for commands in (activations, preferences, recordings, roles, sessions, targets):
+    for commands in (activations, allowances, preferences, recordings, roles, sessions, targets):
         commands.add_to(app)
 
 

@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from gateway.places.model import AllowanceKind, Place, region_of
 from gateway.places.pool import Opened, Pool
 from gateway.store import allowances, recording_places
@@ -22,6 +24,7 @@ from recorder.ports import DataKey, ObjectInfo, Receipt
 _REMEMBERED: Final = 4096
 _SESSION_PART: Final = 5  # <account>/<region>/<yyyy>/<mm>/<dd>/<session id>/
 _FORMER_KEYS: Final = 16
+_AWAY: Final = (DatabaseUnavailable, SQLAlchemyError, OSError)
 
 
 class Places:
@@ -159,13 +162,18 @@ def _store_errors() -> Iterator[None]:
     """A database that is away makes a recording wait, as a store that is away does."""
     try:
         yield
-    except DatabaseUnavailable as failure:
-        raise StoreUnavailable(f"where the recording is cannot be looked up: {failure}") from None
+    except _AWAY as failure:
+        raise StoreUnavailable(f"where the recording is cannot be looked up: {_said(failure)}") from None
 
 
 @contextlib.contextmanager
 def _key_errors() -> Iterator[None]:
     try:
         yield
-    except DatabaseUnavailable as failure:
-        raise KeyUnavailable(f"under which key the recording is cannot be looked up: {failure}") from None
+    except _AWAY as failure:
+        raise KeyUnavailable(f"under which key the recording is cannot be looked up: {_said(failure)}") from None
+
+
+def _said(failure: Exception) -> str:
+    # What a driver says may hold an address with a password in it.
+    return str(failure) if isinstance(failure, DatabaseUnavailable) else "the database fails"

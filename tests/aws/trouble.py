@@ -140,6 +140,11 @@ def s3_error(status: int, code: str) -> Answer:
     return Answer(status, {"Content-Type": "application/xml"}, body.encode())
 
 
+def sts_error(code: str, message: str) -> Answer:
+    error = f"<Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error>"
+    return Answer(403, {"Content-Type": "text/xml"}, f"<ErrorResponse>{error}</ErrorResponse>".encode())
+
+
 def kms_error(code: str, message: str = "said by a stand-in", status: int = 400) -> Answer:
     body = json.dumps({"__type": code, "message": message})
     return Answer(status, {"Content-Type": "application/x-amz-json-1.1"}, body.encode())

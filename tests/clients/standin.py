@@ -22,6 +22,7 @@ from google.protobuf.message import Message
 from jitgate.v1 import (
     access_pb2,
     administration_pb2,
+    allowance_pb2,
     approval_pb2,
     identity_pb2,
     node_pb2,
@@ -36,6 +37,7 @@ from tests.clients.world import World
 CONTRACT = (
     access_pb2,
     administration_pb2,
+    allowance_pb2,
     approval_pb2,
     identity_pb2,
     node_pb2,

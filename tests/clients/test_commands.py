@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from clients.cli import app
 from jitgate.v1 import access_pb2, identity_pb2, node_pb2, policy_pb2, recording_pb2
 from jitgate.v1 import administration_pb2 as administration
+from jitgate.v1 import allowance_pb2 as allowance
 from jitgate.v1 import session_pb2 as session
 from tests.clients.conftest import Jit
 from tests.clients.refusal import Refusal
@@ -35,6 +36,7 @@ COMMANDS = [
     "recordings list", "recordings show", "recordings play", "recordings export", "recordings verify",
     "recordings download", "targets list", "targets enable", "targets disable",
     "preferences show", "preferences set", "events list",
+    "allowances list", "allowances add", "allowances remove",
 ]  # fmt: skip
 
 
@@ -60,6 +62,7 @@ def test_every_command_explains_itself(command: str) -> None:
         (("sessions", "list"), "sessions"),
         (("recordings", "list"), "recordings"),
         (("targets", "list"), "targets"),
+        (("allowances", "list"), "allowances"),
         (("events", "list"), "events"),
         (("doctor",), "parts"),
         (("request", "web-1", "--reason", "x"), "request"),
@@ -402,6 +405,40 @@ def test_preferences_change_only_what_is_given(server: StandIn, jit: Jit) -> Non
     asked = server.world.asked("PutPreferences")[0].preferences
     assert (asked.maximum_duration_minutes, asked.idle_timeout_minutes, asked.run_as) == (60, 5, "ops")
     assert asked.recording == administration.RECORDING_MODE_BEST_EFFORT
+
+
+def test_preferences_choose_a_place_and_keep_what_is_not_given_of_it(server: StandIn, jit: Jit) -> None:
+    before = administration.Preferences(
+        recording_place=administration.RecordingPlace(bucket="b", role="r", key="k")
+    )
+    server.world.answers["GetPreferences"] = lambda *_: administration.GetPreferencesResponse(preferences=before)
+    given = ("--key", "", "--retention", "compliance:400", "--log", "--log-group", "arn")
+    assert jit("preferences", "set", *given).returncode == 0
+    asked = server.world.asked("PutPreferences")[0].preferences
+    place = asked.recording_place
+    assert (place.bucket, place.role, place.key, place.retention_days) == ("b", "r", "", 400)
+    assert place.retention_mode == administration.RETENTION_MODE_COMPLIANCE
+    assert (asked.log_sessions, asked.log_group) == (True, "arn")
+    assert jit("preferences", "set", "--retention", "none", "--no-log").returncode == 0
+    assert server.world.asked("PutPreferences")[1].preferences.recording_place.retention_days == 0
+    for wrong in ("governance", "governance:x", "forever:3", "none:3", "400"):
+        assert jit("preferences", "set", "--retention", wrong).returncode == 2
+    assert "k" in jit("preferences", "show").stdout
+
+
+def test_allowances_are_added_shown_and_withdrawn(server: StandIn, jit: Jit) -> None:
+    server.world.answers["Allow"] = lambda _, asked: allowance.AllowResponse(allowance=asked.allowance)
+    more = ("--owner", "123456789012", "--aws-region", "us-east-1", "--account", "shop")
+    done = jit("allowances", "add", "bucket", "recordings", *more)
+    assert done.returncode == 0
+    assert "123456789012 us-east-1" in done.stdout
+    asked = server.world.asked("Allow")[0].allowance
+    assert (asked.account, asked.kind, asked.name) == ("shop", allowance.ALLOWANCE_KIND_BUCKET, "recordings")
+    assert jit("allowances", "remove", "log-group", "arn:x", "--yes").returncode == 0
+    assert server.world.asked("Disallow")[0].kind == allowance.ALLOWANCE_KIND_LOG_GROUP
+    assert jit("allowances", "remove", "log-group", "arn:x").returncode != 0  # nobody is there to be asked
+    assert len(server.world.asked("Disallow")) == 1
+    assert jit("allowances", "add", "user", "x").returncode == 2
 
 
 def test_listings_go_on_page_by_page(server: StandIn, jit: Jit) -> None:
