@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import grpc
 import pytest
 
 from tests.aws.making import kms_client, new_bucket, new_key, s3_client
@@ -30,12 +31,12 @@ class Cloud:
     def kms_calls(self, operation: str) -> list[dict[str, Any]]:
         return [json.loads(call.body) for call in self.proxy.calls if call.operation == operation]
 
-    def objects(self, session_id: str) -> list[str]:
-        return asyncio.run(self._objects(session_id))
+    def objects(self, session_id: str, prefix: str = "audit/") -> list[str]:
+        return asyncio.run(self._objects(session_id, prefix))
 
-    async def _objects(self, session_id: str) -> list[str]:
+    async def _objects(self, session_id: str, prefix: str) -> list[str]:
         async with s3_client(self.proxy.url) as client:
-            page = await client.call("list_objects_v2", Bucket=self.bucket, Prefix="audit/")
+            page = await client.call("list_objects_v2", Bucket=self.bucket, Prefix=prefix)
             return [each["Key"] for each in page.get("Contents", ()) if session_id in each["Key"]]
 
     async def make(self) -> None:
@@ -80,7 +81,8 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, cloud: Cloud) -> Iterator[
     }
     environment = {
         **ENVIRONMENT,
-        "AWS_ENDPOINT_URL_STS": cloud.proxy.url,
+        # What accounts choose is found as AWS's own tools find it.
+        **{f"AWS_ENDPOINT_URL_{service}": cloud.proxy.url for service in ("STS", "S3", "KMS")},
         "JITGATE_RECORDINGS__STORE": "s3",
         "JITGATE_RECORDINGS__KEY_PROVIDER": "aws_kms",
         **{f"JITGATE_RECORDINGS__S3__{name}": value for name, value in s3.items()},
@@ -217,6 +219,50 @@ def test_a_store_down_at_close_gets_the_recording_when_it_is_back(on: Stage, clo
     cloud.proxy.trouble = none
     complete(on, live.id, 60)
     assert played(on, live.id) == b"said this\n"
+
+
+def prefer(on: Stage, **changed: Any) -> None:
+    on.administrator.call("AdministrationService/PutPreferences", preferences=changed)
+
+
+@pytest.mark.rule("R26")
+def test_an_account_is_recorded_in_its_own_bucket_and_found_there_for_good(on: Stage, cloud: Cloud) -> None:
+    theirs = Cloud(cloud.proxy, "", "")
+    asyncio.run(theirs.make())
+    role = f"arn:aws:iam::{ACCOUNT}:role/theirs"
+    bucket = {"kind": "ALLOWANCE_KIND_BUCKET", "name": theirs.bucket, "owner": ACCOUNT, "aws_region": REGION}
+    chosen = {"bucket": theirs.bucket, "key": theirs.key_id, "role": role}
+    with pytest.raises(grpc.RpcError, match="is not allowed for account default"):
+        prefer(on, recording_place=chosen)
+    for each in (
+        bucket,
+        {"kind": "ALLOWANCE_KIND_KEY", "name": theirs.key_id},
+        {"kind": "ALLOWANCE_KIND_ROLE", "name": role, "external_id": "ours"},
+    ):
+        on.administrator.call("AllowanceService/Allow", allowance=each)
+    prefer(on, recording_place=chosen)
+    assert diagnoses(on)["recordings of accounts"]["healthy"]
+    with Live(on.alice.client, on.token(), command="echo theirs; sleep 60") as live:
+        live.until_output(b"theirs\n")
+        prefer(on)  # while it goes on
+        cloud.proxy.trouble = store_down
+        on.gateway.kill()
+    cloud.proxy.trouble = none
+    on.gateway.start()
+    complete(on, live.id)
+    assert not cloud.objects(live.id)
+    assert len(theirs.objects(live.id, prefix="")) == 2
+    assert played(on, live.id) == b"theirs\n"
+    assert on.dave.call("RecordingService/VerifyRecording", session_id=live.id)["intact"]
+
+    prefer(on, recording_place=chosen)
+    on.administrator.call("AllowanceService/Disallow", kind=bucket["kind"], name=theirs.bucket)
+    with Live(on.alice.client, on.token(), command="echo nowhere") as late:
+        assert late.until_over() == ("UNAVAILABLE", "RECORDING_FAILED")
+    found = diagnoses(on)["recordings of accounts"]
+    assert "not allowed for account default" in found["message"]
+    prefer(on)
+    assert played(on, live.id) == b"theirs\n"
 
 
 def reason(on: Stage, session_id: str) -> str:
