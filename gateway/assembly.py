@@ -54,6 +54,7 @@ from gateway.nodes.login import SshLogins
 from gateway.nodes.model import SSH
 from gateway.nodes.registry import NodeRegistry
 from gateway.nodes.ssh import SshConnector
+from gateway.places.keys_told import KeysTold
 from gateway.places.routing import PlacedKeys, PlacedStore, Places
 from gateway.places.service import Allowances
 from gateway.recording_parts import RecordingParts
@@ -146,7 +147,7 @@ def assemble(
     )
 
     places = Places(database, recordings.pool)
-    store, data_keys = PlacedStore(places), PlacedKeys(places)
+    store, data_keys = PlacedStore(places), PlacedKeys(places, KeysTold(database, clock))
     recorder = Recorder(
         settings.spool_directory,
         store,

@@ -1,5 +1,7 @@
 """What can go wrong, by what the caller can do about it."""
 
+from enum import StrEnum
+
 
 class RecorderError(Exception):
     """Base of everything that this package raises on purpose."""
@@ -17,11 +19,31 @@ class ObserverFailed(RecorderError):
     """Whoever has to hear of a finished recording did not take it; it is told again."""
 
 
-class KeyUnavailable(RecorderError):
+class KeyProblem(StrEnum):
+    """What is wrong with a key, for who counts and tells it. OTHER: with this call alone, or nobody knows."""
+
+    DISABLED = "disabled"
+    PENDING_DELETION = "pending_deletion"
+    MISSING = "missing"
+    DENIED = "denied"
+    THROTTLED = "throttled"
+    UNREACHABLE = "unreachable"
+    OTHER = "other"
+
+
+class KeyFailed(RecorderError):
+    """A key provider did not do what it was asked."""
+
+    def __init__(self, message: str, problem: KeyProblem = KeyProblem.OTHER) -> None:
+        super().__init__(message)
+        self.problem = problem
+
+
+class KeyUnavailable(KeyFailed):
     """The key provider cannot be reached now; the same call may work later."""
 
 
-class KeyRefused(RecorderError):
+class KeyRefused(KeyFailed):
     """The key provider says no for good: unknown key, other encryption context, damaged wrapped key."""
 
 

@@ -13,12 +13,13 @@ from typing import Final
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from gateway.places.keys_told import KeysTold
 from gateway.places.model import AllowanceKind, Place, region_of
 from gateway.places.pool import Opened, Pool
 from gateway.store import allowances, recording_places
 from gateway.store.database import Database
 from gateway.store.failures import DatabaseUnavailable
-from recorder.errors import KeyUnavailable, StoreUnavailable
+from recorder.errors import KeyFailed, KeyUnavailable, StoreUnavailable
 from recorder.ports import DataKey, ObjectInfo, Receipt
 
 _REMEMBERED: Final = 4096
@@ -118,20 +119,31 @@ class PlacedStore:
 class PlacedKeys:
     """A key provider; a context without a session is the gateway's own key's."""
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, places: Places, told: KeysTold) -> None:
         self._places = places
+        self._told = told
 
     async def generate_data_key(self, context: Mapping[str, str]) -> DataKey:
         with _key_errors():
             place = await self._places.of(context["session"]) if "session" in context else None
-        async with self._places.pool.using(place) as at:
+        async with self._telling("generate", place), self._places.pool.using(place) as at:
             return await at.keys.generate_data_key(context)
 
     async def unwrap(self, wrapped: bytes, context: Mapping[str, str]) -> bytes:
         with _key_errors():
             place = await self._places.to_open(context["session"]) if "session" in context else None
-        async with self._places.pool.using(place) as at:
+        async with self._telling("unwrap", place), self._places.pool.using(place) as at:
             return await at.keys.unwrap(wrapped, context)
+
+    @contextlib.asynccontextmanager
+    async def _telling(self, operation: str, place: Place | None) -> AsyncIterator[None]:
+        account, key = (place.account, place.key) if place is not None and place.key else ("", "")
+        try:
+            yield
+        except KeyFailed as failure:
+            await self._told.failed(operation, account, key, failure)
+            raise
+        await self._told.works(operation, account, key)
 
 
 def _session_of(name: str) -> str | None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from recorder.aws import Client, NoAnswer, Patience, SaidNo
-from recorder.errors import KeyRefused, KeyUnavailable, RecorderError
+from recorder.errors import KeyFailed, KeyProblem, KeyRefused, KeyUnavailable
 from recorder.ports import DataKey
 
 PATIENCE: Final = Patience(connect_seconds=3, silence_seconds=5, total_seconds=10)
@@ -33,9 +33,18 @@ _UNTIL_SOMEBODY_ACTS: Final = {
     "KMSInvalidStateException": "the key is in no state to be used; if its deletion is scheduled, cancel that "
     "(aws kms cancel-key-deletion, then enable-key): once it is deleted its recordings are lost",
     "AccessDeniedException": "the gateway may not do this; look at the key policy and at the role's policies",
+    "AccessDenied": "the gateway may not assume the role; look at its trust policy and its external id",
     "KeyUnavailableException": "KMS cannot use the key now",
     "ThrottlingException": "KMS is throttling; ask AWS for a higher request quota if this goes on",
     "LimitExceededException": "a quota of KMS is exceeded",
+}
+_PROBLEMS: Final = {
+    "NotFoundException": KeyProblem.MISSING,
+    "DisabledException": KeyProblem.DISABLED,
+    "AccessDeniedException": KeyProblem.DENIED,
+    "AccessDenied": KeyProblem.DENIED,  # of STS, which lets nobody into the role
+    "ThrottlingException": KeyProblem.THROTTLED,
+    "LimitExceededException": KeyProblem.THROTTLED,
 }
 _UNAUTHORIZED: Final = "is not authorized to perform"
 
@@ -88,16 +97,19 @@ class AwsKms:
         return plaintext
 
 
-def explained(failure: SaidNo | NoAnswer, key_id: str) -> RecorderError:
+def explained(failure: SaidNo | NoAnswer, key_id: str) -> KeyFailed:
     """KeyRefused only where no later try can work; everything else, the unknown too, is KeyUnavailable."""
     about = f"KMS key {key_id}"
     if isinstance(failure, NoAnswer):
-        return KeyUnavailable(f"{about}: KMS cannot be reached: {failure}")
+        return KeyUnavailable(f"{about}: KMS cannot be reached: {failure}", KeyProblem.UNREACHABLE)
+    problem = _PROBLEMS.get(failure.code, KeyProblem.OTHER)
+    if failure.code == "KMSInvalidStateException" and "pending deletion" in failure.message:
+        problem = KeyProblem.PENDING_DELETION
     if failure.code in _FOR_GOOD:
-        return KeyRefused(f"{about}: {_FOR_GOOD[failure.code]} ({failure})")
+        return KeyRefused(f"{about}: {_FOR_GOOD[failure.code]} ({failure})", problem)
     if failure.code in _UNTIL_SOMEBODY_ACTS:
-        return KeyUnavailable(f"{about}: {_UNTIL_SOMEBODY_ACTS[failure.code]} ({failure})")
-    return KeyUnavailable(f"{about}: KMS refuses ({failure})")
+        return KeyUnavailable(f"{about}: {_UNTIL_SOMEBODY_ACTS[failure.code]} ({failure})", problem)
+    return KeyUnavailable(f"{about}: KMS refuses ({failure})", problem)
 
 
 def _is_of_another_key(failure: SaidNo | NoAnswer) -> bool:

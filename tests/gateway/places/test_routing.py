@@ -9,13 +9,18 @@ from pathlib import Path
 from urllib.parse import parse_qs
 
 import pytest
+from opentelemetry import metrics
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from gateway.nodes.ports import UpstreamKind
+from gateway.places import keys_told
+from gateway.places.keys_told import KeysTold
 from gateway.places.model import Allowance, AllowanceKind, Place
 from gateway.places.pool import Opened, Pool
 from gateway.places.routing import PlacedKeys, PlacedStore, Places
 from gateway.sessions.model import Session
-from gateway.store import allowances, recording_places, sessions, tables
+from gateway.store import allowances, events, recording_places, sessions, tables
 from gateway.store.database import Database
 from recorder.errors import KeyRefused, KeyUnavailable, RecordingFailed, StoreUnavailable, UnfitStore
 from recorder.key_providers.local_file import LocalKeyFile
@@ -27,7 +32,7 @@ from recorder.signing import LocalSigner
 from recorder.verification import Opening, verify
 from tests.aws.making import BRIEF, kms_client, new_bucket, new_key, s3_client
 from tests.aws.servers import ENVIRONMENT, REGION
-from tests.aws.trouble import Answer, Call, Troubled, none, sts_error, troubled
+from tests.aws.trouble import Answer, Call, Troubled, kms_error, none, sts_error, troubled
 from tests.gateway.places.examples import OWNER, PLAYBACK, WRITER
 
 pytestmark = pytest.mark.rule("R26")
@@ -56,7 +61,10 @@ class World:
         self.own = Opened(LocalFolder(folder / "objects"), LocalKeyFile.create(folder / "keys"))
         self.pool = Pool(self.own, store_patience=BRIEF, key_patience=BRIEF)
         self.places = Places(self.database, self.pool)
-        self.store, self.keys = PlacedStore(self.places), PlacedKeys(self.places)
+        self.store, self.keys = (
+            PlacedStore(self.places),
+            PlacedKeys(self.places, KeysTold(self.database, lambda: STARTED)),
+        )
         self.signer = LocalSigner.create(folder / "signing.pem")
 
     def recorder(self) -> Recorder:
@@ -263,6 +271,45 @@ async def test_a_place_is_examined_as_recordings_will_use_it(world: World) -> No
     world.cloud.trouble = closed
     with pytest.raises((StoreUnavailable, KeyUnavailable), match="sts:AssumeRole"):
         await world.pool.examine(dataclasses.replace(place, role=WRITER + "-2"))
+
+
+async def test_a_key_that_fails_is_told_once_and_counted_each_time_and_so_is_its_return(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = InMemoryMetricReader()
+    provider = MeterProvider(metric_readers=[reader])
+    counter = metrics.get_meter("test", meter_provider=provider).create_counter("keys")
+    monkeypatch.setattr(keys_told, "_counter", counter)
+    place = await world.place()
+    shop = encryption_context(await world.begin(SHOP, place))
+
+    async def turns(code: str, problem: str) -> None:
+        world.cloud.trouble = lambda call, ask: kms_error(code) if call.operation else ask()
+        for _ in range(2):
+            with pytest.raises(KeyUnavailable) as caught:
+                await world.keys.generate_data_key(shop)
+            assert caught.value.problem == problem
+
+    await turns("DisabledException", "disabled")
+    await turns("ThrottlingException", "throttled")
+    world.cloud.trouble = none
+    for _ in range(2):
+        await world.keys.generate_data_key(shop)
+    with pytest.raises(KeyRefused):  # this call's own fault tells nothing of the key
+        await world.keys.unwrap(b"nonsense", shop)
+    async with world.database.read() as connection:
+        found = [event for _, event in await events.page(connection, [("shop", "*")], events.Filter(), 10)]
+    assert [(each.type, each.details.get("problem"), each.details["key"]) for each in reversed(found)] == [
+        ("recording_key.failed", "disabled", place.key),
+        ("recording_key.failed", "throttled", place.key),
+        ("recording_key.works", None, place.key),
+    ]
+    data = reader.get_metrics_data()
+    assert data is not None
+    points = data.resource_metrics[0].scope_metrics[0].metrics[0].data.data_points
+    counted = {(point.attributes or {})["outcome"]: point.value for point in points}  # type: ignore[union-attr]  # a counter's
+    assert counted == {"disabled": 2, "throttled": 2, "ok": 2, "other": 1}
+    provider.shutdown()
 
 
 async def test_a_key_behind_an_alias_may_have_been_another_of_the_account(world: World) -> None:

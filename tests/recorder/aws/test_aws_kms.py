@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from recorder.aws import Client
-from recorder.errors import KeyRefused, KeyUnavailable, RecordingFailed
+from recorder.errors import KeyProblem, KeyRefused, KeyUnavailable, RecordingFailed
 from recorder.key_providers.aws_kms import AwsKms
 from recorder.key_providers.local_file import LocalKeyFile
 from recorder.model import SessionInfo
@@ -51,6 +51,16 @@ async def test_an_alias_wraps_and_its_new_key_opens_what_the_former_wrapped(moto
         assert await after.unwrap(new.wrapped, CONTEXT) == new.plaintext
 
 
+async def test_a_key_that_kms_rotates_opens_what_it_wrapped_before(moto: str) -> None:
+    async with kms_client(moto) as client:
+        keys = AwsKms(await new_key(client), client, client)
+        before = await keys.generate_data_key(CONTEXT)
+        await client.call("rotate_key_on_demand", KeyId=keys.key_id)
+        after = await keys.generate_data_key(CONTEXT)
+        for key in (before, after):
+            assert await keys.unwrap(key.wrapped, CONTEXT) == key.plaintext
+
+
 async def test_what_kms_gave_opens_in_kms_without_us(moto: str) -> None:
     async with kms_client(moto) as client:
         keys = AwsKms(await new_key(client), client, client)
@@ -60,15 +70,16 @@ async def test_what_kms_gave_opens_in_kms_without_us(moto: str) -> None:
 
 
 CURABLE = [
-    ("DisabledException", "", "enable"),
-    ("KMSInvalidStateException", "arn:… is pending deletion.", "cancel-key-deletion"),
-    ("AccessDeniedException", "User: arn:… is not authorized to perform: kms:…", "key policy"),
-    ("ThrottlingException", "Rate exceeded", "throttling"),
-    ("KeyUnavailableException", "", "now"),
-    ("KMSInternalException", "", "KMS"),
-    ("DependencyTimeoutException", "", "KMS"),
-    ("ExpiredTokenException", "", "ExpiredToken"),
-    ("SomethingNewException", "", "SomethingNew"),
+    ("DisabledException", "", "enable", KeyProblem.DISABLED),
+    ("KMSInvalidStateException", "arn:… is pending deletion.", "cancel-key-deletion", KeyProblem.PENDING_DELETION),
+    ("KMSInvalidStateException", "arn:… is pending import.", "no state to be used", KeyProblem.OTHER),
+    ("AccessDeniedException", "User: arn:… is not authorized to perform: kms:…", "key policy", KeyProblem.DENIED),
+    ("ThrottlingException", "Rate exceeded", "throttling", KeyProblem.THROTTLED),
+    ("KeyUnavailableException", "", "now", KeyProblem.OTHER),
+    ("KMSInternalException", "", "KMS", KeyProblem.OTHER),
+    ("DependencyTimeoutException", "", "KMS", KeyProblem.OTHER),
+    ("ExpiredTokenException", "", "ExpiredToken", KeyProblem.OTHER),
+    ("SomethingNewException", "", "SomethingNew", KeyProblem.OTHER),
 ]
 FINAL = [
     ("NotFoundException", "Key does not exist", "no such key"),
@@ -77,9 +88,9 @@ FINAL = [
 ]
 
 
-@pytest.mark.parametrize(("code", "message", "told"), CURABLE)
+@pytest.mark.parametrize(("code", "message", "told", "problem"), CURABLE)
 async def test_what_a_person_or_time_can_cure_is_tried_again(
-    troubled_moto: Troubled, code: str, message: str, told: str
+    troubled_moto: Troubled, code: str, message: str, told: str, problem: KeyProblem
 ) -> None:
     async with new_kms(troubled_moto.url, ONCE) as keys:
         key = await keys.generate_data_key(CONTEXT)
@@ -89,6 +100,7 @@ async def test_what_a_person_or_time_can_cure_is_tried_again(
         with pytest.raises(KeyUnavailable, match=told):
             await keys.unwrap(key.wrapped, CONTEXT)
         assert keys.key_id in str(generating.value)
+        assert generating.value.problem is problem
         troubled_moto.trouble = lambda _, ask: ask()
         assert await keys.unwrap(key.wrapped, CONTEXT) == key.plaintext
 
@@ -97,8 +109,9 @@ async def test_what_a_person_or_time_can_cure_is_tried_again(
 async def test_what_nothing_cures_is_refused(troubled_moto: Troubled, code: str, message: str, told: str) -> None:
     async with new_kms(troubled_moto.url, BRIEF) as keys:
         troubled_moto.trouble = refusing(code, message)
-        with pytest.raises(KeyRefused, match=told):
+        with pytest.raises(KeyRefused, match=told) as generating:
             await keys.generate_data_key(CONTEXT)
+        assert (generating.value.problem is KeyProblem.MISSING) == (code == "NotFoundException")
         with pytest.raises(KeyRefused, match=told):
             await keys.unwrap(b"wrapped", CONTEXT)
 
@@ -137,8 +150,9 @@ async def test_a_kms_that_does_not_answer_is_unavailable_within_the_budget(
 
         troubled_moto.trouble = trouble
         began = time.monotonic()
-        with pytest.raises(KeyUnavailable, match="cannot be reached"):
+        with pytest.raises(KeyUnavailable, match="cannot be reached") as caught:
             await keys.generate_data_key(CONTEXT)
+        assert caught.value.problem is KeyProblem.UNREACHABLE
         assert time.monotonic() - began < patience.total_seconds + 2
         assert (
             len([call for call in troubled_moto.calls if call.operation == "GenerateDataKey"]) <= patience.attempts
