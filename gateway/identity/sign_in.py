@@ -1,8 +1,6 @@
-"""Signing in: a proof against a certificate for the client's key (R31)."""
+"""Signing in: a proof against a certificate for the client's key, or against a browser's session (R31)."""
 
 from dataclasses import dataclass, field
-
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
 from gateway.errors import Kind, Refused, invalid
 from gateway.identity import passwords
@@ -11,7 +9,7 @@ from gateway.identity.attempts import Attempts
 from gateway.identity.model import EVERYWHERE, LOCAL_ISSUER, Role, RoleGrant, User, is_user_id
 from gateway.identity.passwords import Passwords
 from gateway.identity.ports import Clock
-from gateway.identity.signed_in import Certifier, SignedIn, locked
+from gateway.identity.signed_in import Admit, Certifier, Proven, SignedIn, T, locked
 from gateway.store import directory, events, roles, sign_ins
 from gateway.store.database import Database, Transaction
 from gateway.store.events import Event
@@ -55,13 +53,16 @@ class SignIn:
     async def with_password(
         self, proof: PasswordProof, certificate_request: bytes, source_address: str
     ) -> SignedIn:
+        """A local user by password, for a certificate. Raises Refused as `by_password`."""
+        return await self.by_password(proof, source_address, self._certifier.for_key(certificate_request))
+
+    async def by_password(self, proof: PasswordProof, source_address: str, admit: Admit[T]) -> T:
         """A local user by password.
 
         Who does not know the password learns nothing: not whether the user exists, is locked or must change it.
         Raises Refused: INVALID_FIELD, SIGN_IN_FAILED, SIGN_IN_BACKOFF, SIGN_IN_BUSY, USER_LOCKED,
         PASSWORD_CHANGE_REQUIRED.
         """
-        key = self._certifier.key_of(certificate_request)
         if proof.new_password:
             passwords.check_new(proof.new_password, proof.user_id, "password.new_password")
             if proof.new_password == proof.password:
@@ -82,7 +83,7 @@ class SignIn:
             if user.locked_at is not None:
                 await events.append(tx.connection, self._kept_out(user, source_address))
             elif new is not None or not stored.must_change:
-                return await self._admitted(tx, user, new, key, source_address)
+                return await self._admitted(tx, user, new, source_address, admit)
         if user.locked_at is not None:
             raise locked(user)
         raise Refused(
@@ -119,7 +120,7 @@ class SignIn:
         A refusal leaves the code usable. Raises Refused: INVALID_FIELD, SIGN_IN_FAILED, SIGN_IN_BACKOFF,
         SIGN_IN_BUSY, USER_ID_TAKEN, USER_LOCKED.
         """
-        key = self._certifier.key_of(certificate_request)
+        admit = self._certifier.for_key(certificate_request)
         if not is_user_id(proof.user_id):
             raise invalid("administrator_code.user_id", "must be 1 to 64 characters: a-z, 0-9, '.', '_', '@', '-'")
         passwords.check_new(proof.new_password, proof.user_id, "administrator_code.new_password")
@@ -132,7 +133,7 @@ class SignIn:
             async with self._database.transaction() as tx:
                 if await sign_ins.use_code(tx.connection, code_hash, self._clock()):
                     user = await self._administrator(tx, proof.user_id, source_address)
-                    return await self._admitted(tx, user, new, key, source_address)
+                    return await self._admitted(tx, user, new, source_address, admit)
         await self._attempts.failed("administrator_code", "", source_address, exists=False)
         raise Refused(
             Kind.UNAUTHENTICATED,
@@ -172,19 +173,13 @@ class SignIn:
         return user
 
     async def _admitted(
-        self,
-        tx: Transaction,
-        user: User,
-        new: Password | None,
-        key: EllipticCurvePublicKey,
-        source_address: str,
-    ) -> SignedIn:
-        signed_in = await self._certifier.certify(
-            tx, user, key, source_address, {"password_changed": new is not None}
-        )
+        self, tx: Transaction, user: User, new: Password | None, source_address: str, admit: Admit[T]
+    ) -> T:
+        details = {"password_changed": new is not None}
+        admitted = await admit(tx, Proven(user, source_address, self._clock(), details=details))
         if new is not None:
             await sign_ins.set_password(tx.connection, user.id, new, self._clock())
-        return signed_in
+        return admitted
 
 
 def _wrong_password() -> Refused:

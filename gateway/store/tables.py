@@ -118,6 +118,20 @@ sign_in_flows = Table(
     Index(None, "expires_at"),
 )
 
+# Browsers that people are signed in with (R31).
+browser_sessions = Table(
+    "browser_sessions",
+    metadata,
+    Column("secret_hash", String(64), primary_key=True),
+    Column("user_id", ForeignKey("users.id"), nullable=False),
+    Column("provider", String(32), nullable=False),  # empty: a local user
+    Column("created_at", UtcDateTime, nullable=False),
+    # When the person proved it; empty: the provider did not say.
+    Column("proven_at", UtcDateTime),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Index(None, "expires_at"),
+)
+
 role_grants = Table(
     "role_grants",
     metadata,

@@ -31,7 +31,8 @@ def require_node() -> None:
 class OidcProvider:
     """`people` maps user names to their claims. A start makes new signing keys; the port stays."""
 
-    def __init__(self, folder: Path, *, claims_in_userinfo: bool = False) -> None:
+    def __init__(self, folder: Path, *, claims_in_userinfo: bool = False, web_redirect: str = "") -> None:
+        self._web_redirect = web_redirect
         self._accounts = folder / "accounts.json"
         self._claims_in_userinfo = claims_in_userinfo
         self._process: subprocess.Popen[bytes] | None = None
@@ -48,7 +49,11 @@ class OidcProvider:
         assert node is not None
         self._process = subprocess.Popen(
             [node, FOLDER / "server.mjs", str(self._port), self._accounts],
-            env={"PATH": "", "CLAIMS_IN_USERINFO": str(self._claims_in_userinfo).lower()},
+            env={
+                "PATH": "",
+                "CLAIMS_IN_USERINFO": str(self._claims_in_userinfo).lower(),
+                "WEB_REDIRECT": self._web_redirect,
+            },
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )

@@ -23,11 +23,18 @@ const client = {
 };
 const confidential = { client_secret: 'a secret: 100% of it + more', id_token_signed_response_alg: 'ES256' };
 
+// The pages of a gateway: WEB_REDIRECT is their redirect address.
+const web = {
+  ...confidential, client_id: 'web', token_endpoint_auth_method: 'client_secret_basic', response_types: ['code'],
+  grant_types: ['authorization_code'], redirect_uris: [process.env.WEB_REDIRECT],
+};
+
 const provider = new Provider(issuer, {
   clients: [
     { ...client, client_id: 'jitgate', token_endpoint_auth_method: 'none' },
     { ...client, ...confidential, client_id: 'basic', token_endpoint_auth_method: 'client_secret_basic' },
     { ...client, ...confidential, client_id: 'post', token_endpoint_auth_method: 'client_secret_post' },
+    ...(process.env.WEB_REDIRECT ? [web] : []),
   ],
   jwks: { keys: [key('rsa', { modulusLength: 2048 }, 'RS256'), key('ec', { namedCurve: 'P-256' }, 'ES256')] },
   claims: {

@@ -92,6 +92,21 @@ def check(claims: Mapping[str, Any], expected: Expected, now: datetime) -> None:
             raise ProofRefused("the ID token was made for another sign-in")
 
 
+def proven_at(claims: Mapping[str, Any]) -> datetime | None:
+    """When the person last proved who they are to the provider; None: it does not say."""
+    try:
+        return _moment(claims, "auth_time")
+    except ProofRefused:
+        return None
+
+
+def check_proven_since(claims: Mapping[str, Any], since: datetime) -> None:
+    """Raises ProofRefused unless the person proved it since then (OpenID Connect Core 1.0, 3.1.2.1, max_age)."""
+    at = proven_at(claims)
+    if at is None or at < since.replace(microsecond=0):
+        raise ProofRefused("it did not ask for the sign-in anew")
+
+
 def check_access_token(claims: Mapping[str, Any], access_token: str, algorithm: str) -> None:
     """The hash of the access token, where the ID token has one. Raises ProofRefused."""
     said = claims.get("at_hash")

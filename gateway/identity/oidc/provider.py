@@ -71,8 +71,10 @@ class Provider:
     def redirect_uri(self, port: int) -> str:
         return f"http://{self.settings.loopback_host}:{port}{self.settings.loopback_path}"
 
-    async def authorization_url(self, redirect_uri: str, state: str, nonce: str, verifier: str) -> str:
-        """Where the browser goes (RFC 6749, 4.1.1, with PKCE)."""
+    async def authorization_url(
+        self, redirect_uri: str, state: str, nonce: str, verifier: str, *, again: bool = False
+    ) -> str:
+        """Where the browser goes (RFC 6749, 4.1.1, with PKCE). `again`: the provider asks for the proof anew."""
         endpoints = await self._discover()
         challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
         query = {
@@ -85,6 +87,8 @@ class Provider:
             "code_challenge": challenge,
             "code_challenge_method": "S256",
         }
+        if again:
+            query |= {"prompt": "login", "max_age": "0"}
         return _with_query(endpoints.authorization, query)
 
     async def check_response_issuer(self, issuer: str) -> None:

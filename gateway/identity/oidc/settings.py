@@ -86,7 +86,10 @@ class IdentityProvider(_Section):
     client_authentication: Literal["basic", "post"] = "basic"
     title: str = Field(default="", max_length=64)
     scopes: tuple[_Scope, ...] = ("profile",)  # besides openid
-    flows: frozenset[Literal["browser", "device"]] = Field(default=frozenset({"browser", "device"}), min_length=1)
+    # What people may use: `jit login` with a browser here or anywhere, and the gateway's own pages.
+    flows: frozenset[Literal["browser", "device", "web"]] = Field(
+        default=frozenset({"browser", "device", "web"}), min_length=1
+    )
     # What the redirect address is registered as; the client listens on 127.0.0.1 in any case.
     loopback_host: Literal["127.0.0.1", "localhost"] = "127.0.0.1"
     loopback_path: str = Field(default="/callback", pattern=r"^/[A-Za-z0-9._~/-]{0,63}$")

@@ -12,13 +12,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.errors import Kind, Refused
 from gateway.identity import backoff
 from gateway.identity.attempts import Attempts
-from gateway.identity.oidc import errors, people, sealing
+from gateway.identity.oidc import errors, id_token, people, sealing
 from gateway.identity.oidc.claims import person_of, subject_of
 from gateway.identity.oidc.errors import ProofRefused, ProviderUnavailable
 from gateway.identity.oidc.provider import NotYet, Provider
 from gateway.identity.oidc.sealing import new_secret
 from gateway.identity.ports import AccessEnder, Clock
-from gateway.identity.signed_in import Certifier, SignedIn
+from gateway.identity.signed_in import Admit, Certifier, Proven, SignedIn, T
 from gateway.store import events, sign_in_flows
 from gateway.store.database import Database
 from gateway.store.events import Event
@@ -40,6 +40,15 @@ class BrowserFlow:
     handle: str = field(repr=False)
     authorization_url: str = field(repr=False)
     expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class BroughtBack:
+    """What a browser brings back from the provider, in the query of the redirect address."""
+
+    code: str = field(repr=False)
+    state: str = field(repr=False)
+    issuer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,19 +91,45 @@ class OidcSignIn:
     ) -> BrowserFlow:
         """`port` is where the client listens on its loopback address."""
         provider = self._provider(provider_name, "browser")
-        await self._admit(certificate_request, source_address)
-        handle, state, nonce, verifier = (new_secret() for _ in range(4))
+        self._certifier.for_key(certificate_request)  # one that can't be certified is refused now
         redirect_uri = provider.redirect_uri(port)
+        return await self._begin(provider, "browser", redirect_uri, source_address, certificate_request)
+
+    async def begin_web(
+        self, provider_name: str, redirect_uri: str, source_address: str, *, again: bool, keep: Mapping[str, str]
+    ) -> BrowserFlow:
+        """For a session of the browser itself, which comes back to `redirect_uri`, an address of ours.
+
+        `again`: the provider must ask for the proof anew, whatever it remembers. `keep` comes back at the end.
+        """
+        provider = self._provider(provider_name, "web")
+        return await self._begin(provider, "web", redirect_uri, source_address, again=again, keep=keep)
+
+    async def _begin(
+        self,
+        provider: Provider,
+        kind: str,
+        redirect_uri: str,
+        source_address: str,
+        certificate_request: bytes = b"",
+        *,
+        again: bool = False,
+        keep: Mapping[str, str] | None = None,
+    ) -> BrowserFlow:
+        await self._admit(source_address)
+        handle, state, nonce, verifier = (new_secret() for _ in range(4))
         try:
-            url = await provider.authorization_url(redirect_uri, state, nonce, verifier)
+            url = await provider.authorization_url(redirect_uri, state, nonce, verifier, again=again)
         except ProviderUnavailable as error:
             raise _unavailable(provider, error) from error
         secret = {"state": state, "nonce": nonce, "verifier": verifier, "redirect_uri": redirect_uri}
+        if again:
+            secret["not_before"] = self._clock().isoformat()
         flow = await self._add(
             provider,
-            "browser",
+            kind,
             handle,
-            secret,
+            {**(keep or {}), **secret},
             certificate_request=certificate_request,
             source_address=source_address,
         )
@@ -105,24 +140,46 @@ class OidcSignIn:
     ) -> SignedIn:
         """With what the browser brought back to the client. Works once, whatever comes of it."""
         flow, secret = await self._under_way(handle, "browser", source_address)
+        brought = BroughtBack(code, state, issuer)
+        provider, claims = await self._redeemed(flow, secret, brought, source_address)
+        return await self._certified(provider, claims, flow, source_address)
+
+    async def complete_web(
+        self, handle: str, brought: BroughtBack, source_address: str, admit: Admit[T]
+    ) -> tuple[T, Mapping[str, str]]:
+        """What the person gets, and what `begin_web` kept. Works once, whatever comes of it."""
+        flow, secret = await self._under_way(handle, "web", source_address)
+        provider, claims = await self._redeemed(flow, secret, brought, source_address)
+        return await self._let_in(provider, claims, flow.kind, source_address, admit), secret
+
+    async def _redeemed(
+        self, flow: Flow, secret: Mapping[str, str], brought: BroughtBack, source_address: str
+    ) -> tuple[Provider, Mapping[str, Any]]:
+        """The provider, and what it says of the person."""
         await self._use_up(flow)
-        provider = self._provider(flow.provider, "browser")
+        provider = self._provider(flow.provider, flow.kind)
         try:
-            sealing.check_state(state, secret["state"])
-            await provider.check_response_issuer(issuer)
-            claims = await provider.redeem_code(code, secret["redirect_uri"], secret["nonce"], secret["verifier"])
+            sealing.check_state(brought.state, secret["state"])
+            await provider.check_response_issuer(brought.issuer)
+            claims = await provider.redeem_code(
+                brought.code, secret["redirect_uri"], secret["nonce"], secret["verifier"]
+            )
+            if "not_before" in secret:
+                skew = timedelta(seconds=provider.settings.clock_skew_seconds)
+                id_token.check_proven_since(claims, datetime.fromisoformat(secret["not_before"]) - skew)
         except ProviderUnavailable as error:
             raise _unavailable(provider, error) from error
         except ProofRefused as refused:
             raise await self._not_proven(provider, refused, source_address) from refused
-        return await self._let_in(provider, claims, flow, source_address)
+        return provider, claims
 
     async def begin_device(
         self, provider_name: str, certificate_request: bytes, source_address: str
     ) -> DeviceFlow:
         """The gateway asks the provider for the codes, and keeps the secret one."""
         provider = self._provider(provider_name, "device")
-        await self._admit(certificate_request, source_address)
+        self._certifier.for_key(certificate_request)
+        await self._admit(source_address)
         try:
             begun = await provider.authorize_device()
         except ProviderUnavailable as error:
@@ -169,7 +226,7 @@ class OidcSignIn:
         if isinstance(answer, NotYet):
             return await self._wait(flow, answer)
         await self._use_up(flow)
-        return await self._let_in(provider, answer, flow, source_address)
+        return await self._certified(provider, answer, flow, source_address)
 
     def _provider(self, name: str, kind: str) -> Provider:
         provider = self.providers.get(name)
@@ -183,9 +240,8 @@ class OidcSignIn:
             )
         return provider
 
-    async def _admit(self, certificate_request: bytes, source_address: str) -> None:
-        """Before the provider is asked: the key can be certified, and the source is not flooding us."""
-        self._certifier.key_of(certificate_request)
+    async def _admit(self, source_address: str) -> None:
+        """Before the provider is asked: the source is not flooding us."""
         await self._attempts.admit_source(source_address)
         async with self._database.read() as connection:
             await _check_room(connection, backoff.source_of(source_address), self._clock())
@@ -242,24 +298,30 @@ class OidcSignIn:
             await sign_in_flows.slow_down(tx.connection, flow.handle_hash, interval, self._clock())
         return interval
 
-    async def _let_in(
+    async def _certified(
         self, provider: Provider, claims: Mapping[str, Any], flow: Flow, source_address: str
     ) -> SignedIn:
+        admit = self._certifier.for_key(flow.certificate_request)
+        signed_in = await self._let_in(provider, claims, flow.kind, source_address, admit)
+        return SignedIn(signed_in.user, signed_in.grants, signed_in.certificate, provider.sign_out_url())
+
+    async def _let_in(
+        self, provider: Provider, claims: Mapping[str, Any], kind: str, source_address: str, admit: Admit[T]
+    ) -> T:
         try:
             try:
-                return await self._certified(provider, claims, flow, source_address)
+                return await self._admitted(provider, claims, kind, source_address, admit)
             except IntegrityError:
                 # The same person for the first time at two replicas in the same moment: now there is a user.
-                return await self._certified(provider, claims, flow, source_address)
+                return await self._admitted(provider, claims, kind, source_address, admit)
         except Refused as refused:
             await self._tell_refused(provider, claims, refused, source_address)
             raise
 
-    async def _certified(
-        self, provider: Provider, claims: Mapping[str, Any], flow: Flow, source_address: str
-    ) -> SignedIn:
+    async def _admitted(
+        self, provider: Provider, claims: Mapping[str, Any], kind: str, source_address: str, admit: Admit[T]
+    ) -> T:
         person = person_of(claims, provider.settings.claims)
-        key = self._certifier.key_of(flow.certificate_request)
         async with self._database.transaction() as tx:
             user = await people.admit(
                 tx,
@@ -270,9 +332,9 @@ class OidcSignIn:
                 now=self._clock(),
                 source_address=source_address,
             )
-            details = {"provider": provider.name, "flow": flow.kind, "groups_left_out": person.left_out}
-            signed_in = await self._certifier.certify(tx, user, key, source_address, details)
-        return SignedIn(signed_in.user, signed_in.grants, signed_in.certificate, provider.sign_out_url())
+            details = {"provider": provider.name, "flow": kind, "groups_left_out": person.left_out}
+            at = id_token.proven_at(claims)
+            return await admit(tx, Proven(user, source_address, at, provider.name, details))
 
     async def _not_proven(self, provider: Provider, refused: ProofRefused, source_address: str) -> Refused:
         why = str(refused)

@@ -19,7 +19,7 @@ def loaded(tmp_path: Path, text: str, **environment: str) -> Configuration:
 def test_two_lines_are_enough(tmp_path: Path) -> None:
     said = loaded(tmp_path, PROVIDER).identity_providers["corp"]
     assert (said.issuer, said.create_users) == ("https://login.example.com", True)
-    assert said.flows == {"browser", "device"}
+    assert said.flows == {"browser", "device", "web"}
     assert said.claims.groups_required
     assert said.claims.subject == "sub"
     assert loaded(tmp_path, "").identity_providers == {}
