@@ -6,11 +6,10 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from approvals.commands import Approve
 from approvals.model import Status
-from approvals.outcomes import Refusal
 from gateway.access import ground
 from gateway.access.model import AccessRequest
+from gateway.access.possible import Possible, possible
 from gateway.access.transitions import Transitions
 from gateway.access.visibility import not_found, reader_of, sees
 from gateway.identity.caller import Caller
@@ -19,7 +18,6 @@ from gateway.store import requests
 from gateway.store.changes import Changes
 from gateway.store.database import Database
 from gateway.store.requests import Filter
-from jitgate.v1 import annotations_pb2 as declared
 
 # Another replica's changes wake nobody here: watchers look by themselves that often.
 POLL = timedelta(seconds=2)
@@ -51,6 +49,10 @@ class RequestReader:
             if request is None or not sees(caller, request):
                 raise not_found(request_id)
             return replace(request, events=await requests.story(connection, request_id))
+
+    def possible(self, caller: Caller, request: AccessRequest) -> Possible:
+        """What the caller could do to a request that was just read."""
+        return possible(self._transitions, caller, request, self._clock())
 
     async def watch(self, caller: Caller, request_id: str) -> AsyncIterator[AccessRequest]:
         """The request now and after every change, until its life has ended. Raises Refused as `get`, any time."""
@@ -98,15 +100,8 @@ class RequestReader:
             batch_size = max(_MIN_BATCH, limit)
             while len(found) <= limit:
                 batch = await requests.find(connection, reader_of(caller), wanted, batch_size, after)
-                found += [request for request in batch if self._could_decide(caller, request)]
+                found += [request for request in batch if self.possible(caller, request).approve]
                 if len(batch) < batch_size:
                     break
                 after = (batch[-1].life.opened_at, batch[-1].life.id)
         return found[:limit], len(found) > limit
-
-    def _could_decide(self, caller: Caller, request: AccessRequest) -> bool:
-        scope = (request.life.account, request.life.region)
-        if not caller.may(declared.PERMISSION_DECIDE_ACCESS, *scope):
-            return False
-        approval = Approve(ground.actor_of(caller, *scope))
-        return not isinstance(self._transitions.decide(request, approval, self._clock()), Refusal)

@@ -139,20 +139,29 @@ class AccessRequests:
         decision = deciding.evaluate(principal_of(caller.user), Resource(node.id, node.tags))
         return plan_of(decision.outcome, node), decision.explanation.to_dict()
 
-    async def approve(self, caller: Caller, request_id: str, comment: str = "") -> AccessRequest:
+    async def approve(
+        self, caller: Caller, request_id: str, comment: str = "", *, shown_level: int | None = None
+    ) -> AccessRequest:
         """Counts the caller's approval at the current level.
+
+        `shown_level`, here as with the others that have it: the level (from 1; 0: none) that the caller saw when
+        deciding, where that was not this very moment. Raises Refused LEVEL_CHANGED when it is another one by now.
 
         Raises Refused: REQUEST_NOT_FOUND, NOT_PERMITTED (no approver role there), NOT_ELIGIBLE (not named at the
         current level), STEP_UP_NEEDED, OWN_REQUEST, ALREADY_APPROVED, STALE_MEMBERSHIP, WRONG_STATUS, TOO_LATE,
         INVALID_COMMENT.
         """
-        return await self._decided(caller, request_id, lambda by: Approve(by, comment))
+        return await self._decided(caller, request_id, lambda by: Approve(by, comment), shown_level)
 
-    async def deny(self, caller: Caller, request_id: str, comment: str = "") -> AccessRequest:
+    async def deny(
+        self, caller: Caller, request_id: str, comment: str = "", *, shown_level: int | None = None
+    ) -> AccessRequest:
         """Raises Refused as `approve`, ALREADY_APPROVED aside: who approved may still deny (R18)."""
-        return await self._decided(caller, request_id, lambda by: Deny(by, comment))
+        return await self._decided(caller, request_id, lambda by: Deny(by, comment), shown_level)
 
-    async def revoke(self, caller: Caller, request_id: str, comment: str = "") -> AccessRequest:
+    async def revoke(
+        self, caller: Caller, request_id: str, comment: str = "", *, shown_level: int | None = None
+    ) -> AccessRequest:
         """Takes the caller's approval back. An administrator revokes an open window, and takes back what a pending
         request was approved so far (R19).
 
@@ -162,6 +171,7 @@ class AccessRequests:
         """
         async with self._database.transaction() as tx:
             caller, request = await self._locked(tx, caller, request_id)
+            _refuse_another_level(request, shown_level)
             by = ground.actor_of(caller, request.life.account, request.life.region)
             is_pending = request.life.status is Status.PENDING
             command = Withdraw(by, comment=comment) if is_pending else Revoke(by, comment)
@@ -176,13 +186,14 @@ class AccessRequests:
         return await self._own(caller, request_id, GiveBack)
 
     async def _decided(
-        self, caller: Caller, request_id: str, command: Callable[[Actor], Command]
+        self, caller: Caller, request_id: str, command: Callable[[Actor], Command], shown_level: int | None
     ) -> AccessRequest:
         """A decision needs both: the approver role in the request's scope, and a place in the level (R17, R32)."""
         async with self._database.transaction() as tx:
             caller, request = await self._locked(tx, caller, request_id)
             scope = (request.life.account, request.life.region)
             caller.require(declared.PERMISSION_DECIDE_ACCESS, *scope)
+            _refuse_another_level(request, shown_level)
             return await self._change(tx, request, command(ground.actor_of(caller, *scope)))
 
     async def _own(self, caller: Caller, request_id: str, command: Callable[[Actor], Command]) -> AccessRequest:
@@ -204,6 +215,21 @@ class AccessRequests:
         if isinstance(changed, Refusal):
             raise refused(changed)
         return await _with_story(tx, changed)
+
+
+def _refuse_another_level(request: AccessRequest, shown: int | None) -> None:
+    """What has ended is left to the core, which says what became of it."""
+    level = request.life.current_level
+    now = 0 if level is None else level + 1
+    if shown is None or shown == now or request.life.status.is_final:
+        return
+    stands = f"waits at level {now}" if now else f"is {request.life.status}"
+    raise Refused(
+        Kind.FAILED_PRECONDITION,
+        "LEVEL_CHANGED",
+        f"{request.life.id} {stands} by now, which is not what was shown to you.",
+        "Look at the request again, then decide.",
+    )
 
 
 async def _with_story(tx: Transaction, request: AccessRequest) -> AccessRequest:
