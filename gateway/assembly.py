@@ -31,7 +31,12 @@ from gateway.api.session import add_to_server as add_session_service
 from gateway.api.sign_in import SignInService
 from gateway.checks import checks
 from gateway.config import Configuration
+from gateway.http import assets
+from gateway.http.request_pages import RequestPages
+from gateway.http.routes import Route
+from gateway.http.sign_in import SignInPages
 from gateway.identity.authenticate import Authenticator
+from gateway.identity.browser_sessions import BrowserSessions
 from gateway.identity.directory import Directory
 from gateway.identity.grants import Grants
 from gateway.identity.locks import Locks
@@ -115,6 +120,8 @@ class Assembly:
     registrations: Registrations
     sign_in: SignIn
     oidc: OidcSignIn
+    browser_sessions: BrowserSessions
+    request_pages: RequestPages
 
 
 def assemble(
@@ -235,6 +242,10 @@ def assemble(
         registrations=registrations,
         sign_in=SignIn(database, passwords, certifier, clock),
         oidc=OidcSignIn(database, providers, certifier, ender, clock),
+        browser_sessions=BrowserSessions(
+            database, changes, clock, timedelta(minutes=settings.http.session_minutes)
+        ),
+        request_pages=RequestPages(requests, reader),
     )
 
 
@@ -246,6 +257,16 @@ def sign_in_service(parts: Assembly, gateway_address: str) -> Registration:
 def registration_service(parts: Assembly, agent_address: str) -> Registration:
     """The service where nodes join. `agent_address` is where their agents find the gateway from then on."""
     return _serve(activation_pb2, activation_pb2_grpc, RegistrationService(parts.registrations, agent_address))
+
+
+def http_routes(parts: Assembly, public_url: str, clock: Clock) -> tuple[Route, ...]:
+    """What the web listener serves: one line a part. `public_url` is where browsers and services find it."""
+    sign_in = SignInPages(parts.sign_in, parts.oidc, parts.browser_sessions, public_url, clock)
+    return (
+        *assets.routes(),
+        *sign_in.routes(),
+        *parts.request_pages.routes(),
+    )
 
 
 def _serve(messages: Any, generated: Any, servicer: Any) -> Registration:

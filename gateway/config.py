@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from gateway.access.requests import DEFAULT_MAX_PENDING
+from gateway.http.settings import Http
 from gateway.identity.oidc.settings import IdentityProvider, ProviderName, check_together
 from gateway.recordings_settings import Recordings
 from gateway.store.database import DEFAULT_CONNECTIONS, parse_url
@@ -69,11 +70,14 @@ class Configuration(_Section):
     listen: Address = "127.0.0.1:7443"
     sign_in_listen: Address = "127.0.0.1:7444"
     agent_listen: Address = "127.0.0.1:7445"
+    # Pages for people, and what chat services call; none: no web listener.
+    http_listen: Address | None = None
     # What clients are told to connect to; listen, unless a proxy or a name stands before it.
     public_address: Address | None = None
     # What nodes are told when they register; agent_listen, unless a proxy or a name stands before it.
     agent_public_address: Address | None = None
     tls: Tls = Tls()
+    http: Http = Http()
     recordings: Recordings = Recordings()
     sessions: Sessions = Sessions()
     telemetry: Telemetry = Telemetry()

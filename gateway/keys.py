@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gateway.api.server import TlsMaterial
 from gateway.config import BadConfiguration, Tls
+from gateway.http.settings import Http
 from gateway.identity.authority import CertificateAuthority
 from gateway.identity.client_certificates import NODES, ClientCertificates
 from gateway.identity.key_files import KeyFileUnusable
@@ -43,6 +44,12 @@ class Keys:
     def agent_tls_material(self) -> TlsMaterial:
         """The same for the listener that trusts nodes' agents, and nobody else."""
         return self._tls_material(self.agent_ca.certificate_pem())
+
+    def http_tls_material(self, http: Http) -> TlsMaterial:
+        """The same for the web listener, which asks nobody for a certificate: its own, or the one for people."""
+        if http.certificate is not None and http.key is not None:
+            return TlsMaterial(http.certificate.read_bytes(), http.key.read_bytes(), b"")
+        return self._tls_material(b"")
 
     def _tls_material(self, client_ca: bytes) -> TlsMaterial:
         if self.tls is not None:

@@ -17,8 +17,11 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from gateway import keys as key_folder
 from gateway import recording_parts, telemetry
 from gateway.api.server import Listener
-from gateway.assembly import Assembly, assemble, registration_service, sign_in_service
+from gateway.assembly import Assembly, assemble, http_routes, registration_service, sign_in_service
 from gateway.config import Configuration
+from gateway.http.app import application
+from gateway.http.listener import HttpListener
+from gateway.http.tls import server_context
 from gateway.identity.administrator_codes import ensure_first_administrator
 from gateway.keys import Keys
 from gateway.recording_parts import RecordingParts
@@ -92,22 +95,28 @@ async def _serving(
             )
         async with _workers(parts):
             gateway, sign_in, agents = _listeners(settings, keys, parts)
+            web = None if settings.http_listen is None else HttpListener(settings.http_listen, settings.http)
             code = await ensure_first_administrator(database, utc_now)
             await gateway.start()
             await sign_in.start()
             await agents.start()
+            if web is not None:
+                await _start_web(web, settings, keys, parts)
             _greet(sign_in.address, keys, code)
             _log.info(
                 "serving",
                 address=gateway.address,
                 sign_in_address=sign_in.address,
                 agent_address=agents.address,
+                http_address=web.address if web else "",
                 version=VERSION,
             )
             try:
                 yield
             finally:
                 await gateway.refuse_new()
+                if web is not None:
+                    await web.stop(1)
                 await sign_in.stop(0)
                 await parts.adoption.stop()
                 await parts.sessions.stop(settings.shutdown_grace_seconds)
@@ -117,6 +126,12 @@ async def _serving(
     finally:
         await parts.recorder.stop()
         await parts.oidc.close()
+
+
+async def _start_web(web: HttpListener, settings: Configuration, keys: Keys, parts: Assembly) -> None:
+    routes = http_routes(parts, web.public_url, utc_now)
+    app = application(routes, parts.browser_sessions, at_once=settings.http.max_requests_at_once)
+    await web.start(app, server_context(lambda: keys.http_tls_material(settings.http)))
 
 
 def _listeners(settings: Configuration, keys: Keys, parts: Assembly) -> tuple[Listener, Listener, Listener]:
