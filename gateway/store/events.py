@@ -78,7 +78,7 @@ async def has(connection: AsyncConnection, event_type: str, subject: str, actor_
 
 
 async def append(connection: AsyncConnection, *new: Event) -> None:
-    """Adds events, in order. `details` must hold JSON values and no secret."""
+    """Adds events, in order, and that others are to be told. `details` must hold JSON values and no secret."""
     rows = [
         {
             "type": event.type,
@@ -94,7 +94,9 @@ async def append(connection: AsyncConnection, *new: Event) -> None:
         for event in new
     ]
     if rows:
-        await connection.execute(insert(tables.events), rows)
+        added = insert(tables.events).returning(tables.events.c.sequence, sort_by_parameter_order=True)
+        sequences = await connection.scalars(added, rows)
+        await connection.execute(insert(tables.outbox), [{"event": sequence} for sequence in sequences])
     if transaction := Transaction.of(connection):
         transaction.after_commit(lambda: _count(new))
 

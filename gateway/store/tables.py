@@ -410,3 +410,59 @@ events = Table(
     Index(None, "type", "sequence"),
     sqlite_autoincrement=True,
 )
+
+# Events that others are still to be told of: written with them, gone once it is written who is told what.
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("event", ForeignKey("events.sequence"), primary_key=True, autoincrement=False),
+)
+
+# What is still to be brought to somebody, by a channel. In a lane, what the earliest event made goes first.
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("channel", String(64), nullable=False),
+    Column("lane", String(64), nullable=False),
+    Column("event", BigInteger, nullable=False),
+    Column("subject", String(320), nullable=False),
+    Column("document", JSON, nullable=False),
+    Column("is_dead", Boolean, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("due_at", UtcDateTime, nullable=False),
+    # While somebody tries; after that whoever did has died.
+    Column("leased_until", UtcDateTime),
+    Column("last_error", String(512), nullable=False),
+    Index(None, "lane", "event", unique=True),
+    Index(None, "channel", "is_dead", "due_at"),
+    Index(None, "subject"),
+)
+
+# Who was told of what, and where the first message stands, so that later ones change it.
+messages = Table(
+    "messages",
+    metadata,
+    Column("lane", String(64), primary_key=True),
+    Column("channel", String(64), nullable=False),
+    Column("subject", String(320), nullable=False),
+    Column("recipient", JSON, nullable=False),
+    Column("reference", JSON),
+    Column("event", BigInteger, nullable=False),  # the last one that it tells
+    Column("updated_at", UtcDateTime, nullable=False),
+    Index(None, "subject"),
+)
+
+# Where people can be reached: `address` in the form of that kind of channel; `key` is nobody else's.
+contacts = Table(
+    "contacts",
+    metadata,
+    Column("user_id", ForeignKey("users.id"), primary_key=True),
+    Column("kind", String(32), primary_key=True),
+    Column("key", String(255), nullable=False),
+    Column("address", JSON, nullable=False),
+    Column("linked_by", String(64), nullable=False),
+    Column("linked_at", UtcDateTime, nullable=False),
+    UniqueConstraint("kind", "key"),
+)
