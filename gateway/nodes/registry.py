@@ -134,7 +134,7 @@ class NodeRegistry:
 
         Without a scope: of all that the caller may read. Raises Refused INVALID_FIELD for a bad filter.
         """
-        conditions = filters.parse(expressions)
+        conditions = filters.parse(expressions, self._clock())
         if scope:
             caller.require(permissions.PERMISSION_READ_NODES, *scope)
         readable: dict[Scope, bool] = {}

@@ -1,17 +1,18 @@
 """`jit nodes`: the registry."""
 
+import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.text import Text
 
-from clients.cli import view
+from clients.cli import inventory, view
 from clients.cli.asking import confirm
 from clients.cli.commands.parameters import (
     ADMINISTRATION,
     Account,
-    Limit,
     Node,
     Output,
     Region,
@@ -48,32 +49,53 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(nodes, name="nodes", rich_help_panel=ADMINISTRATION)
 
 
+class Listing(StrEnum):
+    """How nodes are listed."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
 @nodes.command("list")
 def list_(
     filters: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="FILTER…",
-            help="name=web-*, tag:Environment=prod, tag:Owner, platform=…, connected=false; all must hold.",
+            help="name=web-*, tag:Environment=prod, tag:Owner, platform=…, connected=false, unseen=7d; all must "
+            "hold. Every column of the CSV is a name to filter by.",
         ),
     ] = None,
     account: Account = "",
     region: Region = "",
-    limit: Limit = 100,
-    output: Output = Format.TABLE,
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", min=0, help="How many to show at most; 0 for all. Default: 100, of CSV all."),
+    ] = None,
+    output: Annotated[
+        Listing,
+        typer.Option("--output", help="For people, scripts or sheets.", envvar="JIT_OUTPUT", show_envvar=False),
+    ] = Listing.TABLE,
 ) -> None:
-    """Show the nodes."""
+    """Show the nodes, or export them: --output csv has a column for each property and each tag."""
     wanted = node.ListNodesRequest(filters=filters)
     set_scope(wanted, account, region)
+    if limit is None:
+        limit = 0 if output is Listing.CSV else 100
     with gateway() as channel:
         answer = listing(channel, f"{SERVICE}/ListNodes", wanted, node.ListNodesResponse, limit)
-    if printed(answer, output):
+    if output is Listing.JSON:
+        view.print_json(answer)
         return
-    rows = [
-        (item.name, item.id, _address(item), view.pairs(item.tags.items()), _state(item), _where(item))
-        for item in answer.nodes
-    ]
-    view.print_table(("name", "id", "address", "tags", "state", "where"), rows, "There are no such nodes.")
+    if output is Listing.CSV:
+        inventory.write(answer.nodes, sys.stdout.buffer)
+    else:
+        rows = [
+            (item.name, item.id, _address(item), view.pairs(item.tags.items()), _state(item), _where(item))
+            for item in answer.nodes
+        ]
+        view.print_table(("name", "id", "address", "tags", "state", "where"), rows, "There are no such nodes.")
     view.note_more(answer.next_page_token)
 
 
@@ -161,8 +183,6 @@ def _prepare(channel: object, account: str, region: str, login: str, *, yes: boo
     trust = _get_trust(channel, "", account, region, login)
     view.note(Text("On the node, before it can be checked:", style="bold"))
     _show_trust(trust, note=True)
-    import sys
-
     if not yes and sys.stdin.isatty():
         from clients.cli.asking import ask
 

@@ -315,7 +315,7 @@ class ListNodesRequest(_message.Message):
     @_builtins.property
     def filters(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """"name=web-1", "tag:Environment=prod", "tag:Environment", "platform=…"; all must hold; "*" at the end of a
-        value matches a prefix.
+        value matches a prefix. "unseen=7d": not seen for so long, or never. Moments are RFC 3339 in UTC.
         """
 
     def __init__(

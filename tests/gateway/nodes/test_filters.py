@@ -1,6 +1,7 @@
 """Filter expressions: what they match, and that a bad one is named."""
 
 import contextlib
+from datetime import timedelta
 
 import pytest
 from hypothesis import given, settings
@@ -19,16 +20,17 @@ def a_node(**changes: object) -> Node:
         "account": "default",
         "region": "default",
         "connector": "ssh",
-        "endpoint": SshEndpoint("10.0.0.7"),
+        "endpoint": SshEndpoint("10.0.0.7", login="deploy"),
         "created_at": NOW,
         "tags": {"Environment": "prod", "empty": "", "star": "a*b"},
         "properties": {"platform": "Linux 6.1 x86_64"},
+        "last_seen_at": NOW - timedelta(hours=4),
     }
     return Node(**{**values, **changes})  # type: ignore[arg-type]  # the tests' own keywords
 
 
 def matches(node: Node, *expressions: str) -> bool:
-    return filters.matches_all(filters.parse(expressions), node)
+    return filters.matches_all(filters.parse(expressions, NOW), node)
 
 
 @pytest.mark.rule("R33")
@@ -42,6 +44,14 @@ def matches(node: Node, *expressions: str) -> bool:
         "id=mi-*",
         "connector=ssh",
         "host=10.0.*",
+        "port=22",
+        "account=default",
+        "region=def*",
+        "login=deploy",
+        "last_seen=2*",
+        "last_seen=*",
+        "added=2*",
+        "unseen=3h",
         "locked=false",
         "platform=Linux*",
         "tag:Environment",
@@ -64,6 +74,11 @@ def test_what_matches(expression: str) -> None:
         "name=WEB-1",
         "name=*-1",
         "ssh_version=*",
+        "connected=false",
+        "lock_reason=*",
+        "port=2",
+        "unseen=5h",
+        "unseen=1d",
         "locked=true",
         "tag:environment",
         "tag:Environment=pro",
@@ -83,6 +98,14 @@ def test_all_must_hold() -> None:
     assert matches(a_node(locked_at=NOW), "locked=true")
 
 
+def test_agents_are_connected_or_not_and_others_neither() -> None:
+    away, here = a_node(connector="agent"), a_node(connector="agent", attached_to="r-1", last_seen_at=None)
+    assert matches(here, "connected=true", "unseen=1m") and matches(away, "connected=false")
+    assert not matches(a_node(), "connected=*")
+    dials = a_node(connector="agent", endpoint=SshEndpoint("", 0))
+    assert not any(matches(dials, expression) for expression in ("host=*", "port=*", "login=*"))
+
+
 @pytest.mark.rule("R33")
 @pytest.mark.parametrize(
     ("expression", "named"),
@@ -97,12 +120,16 @@ def test_all_must_hold() -> None:
         (f"tag:{'k' * 129}", "not 129"),
         ("name=" + "x" * 508, "512"),
         ("Name=web", "'Name'"),
+        ("unseen=1w", "'1w'"),
+        ("unseen=-1d", "'-1d'"),
+        ("unseen=999999d", "'999999d'"),
+        ("unseen", "''"),
         (" name=web", "' name'"),
     ],
 )
 def test_a_bad_expression_is_named_with_its_bad_part(expression: str, named: str) -> None:
     with pytest.raises(Refused) as caught:
-        filters.parse(["name=ok", expression])
+        filters.parse(["name=ok", expression], NOW)
     assert caught.value.reason == "INVALID_FIELD"
     assert caught.value.fields[0].field == "filters[1]"
     assert named in caught.value.message
@@ -110,16 +137,16 @@ def test_a_bad_expression_is_named_with_its_bad_part(expression: str, named: str
 
 
 def test_too_many() -> None:
-    filters.parse(["name=x"] * 20)
+    filters.parse(["name=x"] * 20, NOW)
     with pytest.raises(Refused):
-        filters.parse(["name=x"] * 21)
+        filters.parse(["name=x"] * 21, NOW)
 
 
 @settings(max_examples=200)
 @given(st.text(max_size=600))
 def test_any_text_is_a_filter_or_refused(text: str) -> None:
     with contextlib.suppress(Refused):
-        filters.matches_all(filters.parse([text]), a_node())
+        filters.matches_all(filters.parse([text], NOW), a_node())
 
 
 @settings(max_examples=200)
