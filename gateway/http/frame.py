@@ -78,6 +78,10 @@ class Frame:
         except TimeoutError:
             log["reason"] = "TIMEOUT"
             await _unless_begun(message_page(503, "That took too long.", "Try again."), scope, receive, send)
+        except asyncio.CancelledError:
+            # Only the listener's stop cancels requests, and nobody waits for this task to say that it was.
+            log["reason"] = "STOPPED"
+            await _unless_begun(message_page(503, "The gateway stops.", "Try again later."), scope, receive, send)
         except Exception:  # noqa: BLE001  # whatever fails in a request ends that request, never the server
             log["reason"] = "INTERNAL"
             _log.exception("request_failed", route=log["route"])

@@ -89,5 +89,5 @@ def message_page(status: int, message: str, what_to_do: str = "") -> HTMLRespons
 
 
 def sentence(text: str) -> str:
-    """Refusals are written for a terminal, where they begin small and end without a stop."""
-    return f"{text[:1].upper()}{text[1:]}{'' if not text or text[-1] in '.:!?' else '.'}"
+    """Refusals are written for a terminal, where some end without a stop. They may begin with an id: small."""
+    return text if not text or text[-1] in ".:!?" else f"{text}."

@@ -97,13 +97,18 @@ class RequestPages:
         if decide is None or shown_level is None:
             raise invalid("decision", "is none that this page has", "Open the page again.")
         try:
-            await decide(asked.caller, request_id, form.get("comment", ""), shown_level=shown_level)
+            await decide(asked.caller, request_id, _one_line(form.get("comment", "")), shown_level=shown_level)
         except Refused as refused:
             if refused.reason == "STEP_UP_NEEDED":
                 return RedirectResponse(again_address(request_path(request_id)), 303)
             # What the page shows is read anew: who may not see the request is told the same as by the link.
             return self._page(asked, await self._reader.get(asked.caller, request_id), refused)
         return RedirectResponse(request_path(request_id), 303)
+
+
+def _one_line(typed: str) -> str:
+    """Comments are of one line; the field of a form has several."""
+    return " ".join(typed.split())
 
 
 def _id(asked: Asked) -> str:
