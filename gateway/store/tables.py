@@ -432,8 +432,9 @@ deliveries = Table(
     Column("attempts", Integer, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("due_at", UtcDateTime, nullable=False),
-    # While somebody tries; after that whoever did has died.
+    # While that replica tries; after that whoever did has died.
     Column("leased_until", UtcDateTime),
+    Column("leased_by", String(64), nullable=False, default=""),
     Column("last_error", String(512), nullable=False),
     Index(None, "lane", "event", unique=True),
     Index(None, "channel", "is_dead", "due_at"),

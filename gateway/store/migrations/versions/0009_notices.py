@@ -33,13 +33,12 @@ def upgrade() -> None:
         sa.Column("created_at", UtcDateTime(), nullable=False),
         sa.Column("due_at", UtcDateTime(), nullable=False),
         sa.Column("leased_until", UtcDateTime()),
+        sa.Column("leased_by", sa.String(64), nullable=False),
         sa.Column("last_error", sa.String(512), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_deliveries")),
     )
     op.create_index(op.f("ix_deliveries_lane_event"), "deliveries", ["lane", "event"], unique=True)
-    op.create_index(
-        op.f("ix_deliveries_channel_is_dead_due_at"), "deliveries", ["channel", "is_dead", "due_at"]
-    )
+    op.create_index(op.f("ix_deliveries_channel_is_dead_due_at"), "deliveries", ["channel", "is_dead", "due_at"])
     op.create_index(op.f("ix_deliveries_subject"), "deliveries", ["subject"])
     op.create_table(
         "messages",
