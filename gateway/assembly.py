@@ -59,6 +59,10 @@ from gateway.nodes.login import SshLogins
 from gateway.nodes.model import SSH
 from gateway.nodes.registry import NodeRegistry
 from gateway.nodes.ssh import SshConnector
+from gateway.notices.carriers import Carrier, NoticeCarrier, SinkCarrier
+from gateway.notices.channels import Channels
+from gateway.notices.delivering import Deliverer
+from gateway.notices.expanding import Expander
 from gateway.places.keys_told import KeysTold
 from gateway.places.routing import PlacedKeys, PlacedStore, Places
 from gateway.places.service import Allowances
@@ -120,6 +124,7 @@ class Assembly:
     registrations: Registrations
     sign_in: SignIn
     oidc: OidcSignIn
+    expander: Expander
     browser_sessions: BrowserSessions
     request_pages: RequestPages
 
@@ -131,6 +136,7 @@ def assemble(
     recordings: RecordingParts,
     clock: Clock,
     *,
+    channels: Channels,
     replica: str,
 ) -> Assembly:
     """Builds everything; starts and reads nothing."""
@@ -146,6 +152,13 @@ def assemble(
     tokens = AccessTokens(database, clock)
     retention = timedelta(days=settings.retention_days)
     deadlines = Deadlines(database, clock, changes, transitions, retention=retention)
+    expander = Expander(
+        database,
+        clock,
+        changes,
+        [channel.plan for channel in channels.notifiers],
+        [sink.plan for sink in channels.sinks],
+    )
 
     passwords = Passwords()
     logins = SshLogins(keys.ssh_user_ca, settings.ssh_source_addresses)
@@ -213,7 +226,16 @@ def assemble(
         recorder=recorder,
         sessions=sessions,
         adoption=adoption,
-        workers=(deadlines.run, watch.run, attachments.run, adoption.run, *told),
+        workers=(
+            deadlines.run,
+            watch.run,
+            attachments.run,
+            adoption.run,
+            expander.run,
+            *(one.run for one in _deliverers(channels, database, clock, changes, replica=replica)),
+            *told,
+        ),
+        expander=expander,
         services=(
             _serve(access_pb2, access_pb2_grpc, AccessService(requests, reader, tokens)),
             _serve(approval_pb2, approval_pb2_grpc, ApprovalService(requests)),
@@ -247,6 +269,20 @@ def assemble(
         ),
         request_pages=RequestPages(requests, reader),
     )
+
+
+def _deliverers(
+    channels: Channels, database: Database, clock: Clock, changes: Changes, *, replica: str
+) -> list[Deliverer]:
+    """One worker for each channel and each sink."""
+    carriers: dict[str, Carrier] = {
+        channel.plan.name: NoticeCarrier(database, channel) for channel in channels.notifiers
+    }
+    sinks: dict[str, Carrier] = {sink.plan.name: SinkCarrier(sink) for sink in channels.sinks}
+    return [
+        Deliverer(database, clock, changes, name, carrier, replica=replica)
+        for name, carrier in (*carriers.items(), *sinks.items())
+    ]
 
 
 def sign_in_service(parts: Assembly, gateway_address: str) -> Registration:

@@ -19,6 +19,7 @@ from pydantic import (
 from gateway.access.requests import DEFAULT_MAX_PENDING
 from gateway.http.settings import Http
 from gateway.identity.oidc.settings import IdentityProvider, ProviderName, check_together
+from gateway.notices.settings import ChannelName, ChannelSettings, SinkSettings
 from gateway.recordings_settings import Recordings
 from gateway.store.database import DEFAULT_CONNECTIONS, parse_url
 
@@ -80,6 +81,9 @@ class Configuration(_Section):
     http: Http = Http()
     recordings: Recordings = Recordings()
     sessions: Sessions = Sessions()
+    # By which channels people are told, and where other systems hear of events; by name.
+    notifications: dict[ChannelName, ChannelSettings] = {}
+    events: dict[ChannelName, SinkSettings] = {}
     telemetry: Telemetry = Telemetry()
     identity_providers: dict[ProviderName, IdentityProvider] = {}
     # Where nodes see the gateway come from, when it is behind NAT: bound into the certificates that it shows them.

@@ -24,6 +24,7 @@ from gateway.http.listener import HttpListener
 from gateway.http.tls import server_context
 from gateway.identity.administrator_codes import ensure_first_administrator
 from gateway.keys import Keys
+from gateway.notices.channels import BadChannel, Channels, open_channels
 from gateway.recording_parts import RecordingParts
 from gateway.store.database import Database
 from gateway.store.migrate import migrate
@@ -54,7 +55,8 @@ async def run(settings: Configuration) -> None:
             async with (
                 _database(settings) as database,
                 recording_parts.opened(settings, keys) as recordings,
-                _serving(settings, keys, database, recordings),
+                _channels(settings) as channels,
+                _serving(settings, keys, database, recordings, channels),
             ):
                 await stop.wait()
                 _log.info("stopping")
@@ -74,11 +76,24 @@ async def _database(settings: Configuration) -> AsyncIterator[Database]:
 
 
 @contextlib.asynccontextmanager
+async def _channels(settings: Configuration) -> AsyncIterator[Channels]:
+    source = f"//{settings.public_address or settings.listen}"
+    try:
+        channels = open_channels(settings.notifications, settings.events, source=source)
+    except BadChannel as error:
+        raise CannotStart(str(error)) from None
+    try:
+        yield channels
+    finally:
+        await channels.close()
+
+
+@contextlib.asynccontextmanager
 async def _serving(
-    settings: Configuration, keys: Keys, database: Database, recordings: RecordingParts
+    settings: Configuration, keys: Keys, database: Database, recordings: RecordingParts, channels: Channels
 ) -> AsyncIterator[None]:
     replica = _replica_id(settings.data_dir / "replica-id")
-    parts = assemble(settings, keys, database, recordings, utc_now, replica=replica)
+    parts = assemble(settings, keys, database, recordings, utc_now, channels=channels, replica=replica)
     kept = await parts.adoption.expect()
     recovery = await parts.recorder.start(hold=kept)
     try:
@@ -129,6 +144,7 @@ async def _serving(
 
 
 async def _start_web(web: HttpListener, settings: Configuration, keys: Keys, parts: Assembly) -> None:
+    parts.expander.public_url = web.public_url
     routes = http_routes(parts, web.public_url, utc_now)
     app = application(routes, parts.browser_sessions, at_once=settings.http.max_requests_at_once)
     await web.start(app, server_context(lambda: keys.http_tls_material(settings.http)))

@@ -96,7 +96,7 @@ class Transitions:
 
     async def _tell(self, tx: Transaction, request: AccessRequest, outcome: Transition) -> None:
         await events.append(tx.connection, *(_to_event(request, told) for told in outcome.events))
-        tx.after_commit(lambda: self._changes.publish(request.life.id, "requests", "sessions"))
+        tx.after_commit(lambda: self._changes.publish(request.life.id, "requests", "sessions", "outbox"))
 
 
 def _to_event(request: AccessRequest, told: RequestEvent) -> events.Event:

@@ -63,16 +63,14 @@ class Expander:
         changes: Changes,
         channels: Sequence[ChannelPlan],
         sinks: Sequence[SinkPlan],
-        *,
-        public_url: str | None,
     ) -> None:
-        """`public_url`: where people's browsers find the web listener."""
         self._database = database
         self._clock = clock
         self._changes = changes
         self._channels = channels
         self._sinks = sinks
-        self._public_url = public_url
+        self.public_url = ""
+        """Where people's browsers find the web listener, once it listens."""
 
     async def run(self) -> None:
         """Runs until it is cancelled. A failure is logged and tried again."""
@@ -138,7 +136,7 @@ class Expander:
         asked = await deciders(connection, life, now)
         requester = await directory.get(connection, life.requester.user_id, now)
         subject = subject_of(request, requester.display_name if requester else "")
-        link = f"{self._public_url}/requests/{life.id}" if self._public_url else ""
+        link = f"{self.public_url}/requests/{life.id}" if self.public_url else ""
         made = []
         for channel in self._channels:
             told = await _told(connection, channel.name, life.id)

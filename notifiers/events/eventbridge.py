@@ -4,7 +4,7 @@ Failed requests and changes of status have detail types like the guide's service
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
@@ -134,3 +134,8 @@ def _fitting(entries: Sequence[dict[str, Any]]) -> int:
         if total > MAX_BYTES:
             return number
     return len(entries)
+
+
+def make(settings: Mapping[str, Any], source: str) -> EventBridgeSink:
+    """Raises pydantic.ValidationError."""
+    return EventBridgeSink(EventBridgeSettings.model_validate(settings), source)

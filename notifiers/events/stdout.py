@@ -2,8 +2,8 @@
 
 import asyncio
 import sys
-from collections.abc import Sequence
-from typing import IO
+from collections.abc import Mapping, Sequence
+from typing import IO, Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -38,3 +38,8 @@ class StdoutSink:
         stream = self._stream or sys.stdout
         stream.write(lines)
         stream.flush()
+
+
+def make(settings: Mapping[str, Any], source: str) -> StdoutSink:
+    """Raises pydantic.ValidationError."""
+    return StdoutSink(StdoutSettings.model_validate(settings), source)

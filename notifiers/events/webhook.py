@@ -9,10 +9,10 @@ import binascii
 import hashlib
 import hmac
 import ssl
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import httpx
@@ -171,3 +171,8 @@ def _name(url: str) -> str:
 
 def _why(error: Exception) -> str:
     return str(error) or type(error).__name__
+
+
+def make(settings: Mapping[str, Any], source: str) -> WebhookSink:
+    """Raises pydantic.ValidationError, Unusable."""
+    return WebhookSink(WebhookSettings.model_validate(settings), source, lambda: datetime.now(UTC))
