@@ -9,10 +9,10 @@ from datetime import datetime
 from pathlib import Path
 
 import structlog
-from jinja2 import FileSystemLoader, StrictUndefined, Template
+from jinja2 import FileSystemLoader, StrictUndefined, TemplateNotFound
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedEnvironment
 
-from notifiers.model import Delivery, LevelView, Notice, NoticeKind, Relation, Subject
+from notifiers.model import Delivery, LevelView, Notice, Relation, Subject
 from notifiers.text import cut, shown
 
 _BUILT_IN = Path(__file__).parent / "templates"
@@ -79,55 +79,52 @@ class Said:
         return next((known.value for known in self.facts if known.id == fact), "")
 
 
-class Wording:
-    """`directory` may hold templates that replace ours, under the same names (`words/approved.txt`).
+class Templates:
+    """Ours, and an operator's that replace them, in a folder under the same names (`words/approved.txt`).
 
-    One that cannot be rendered is told in the log, and ours is used: a notice is never lost for its words.
+    One of an operator's that cannot be rendered is told in the log, and ours is used: a notice is never lost for
+    its words. Templates get at nothing but what they are given; those that end in `.html` escape by themselves.
     """
 
     def __init__(self, directory: Path | None = None) -> None:
-        self._own = None if directory is None else environment(directory)
-        self._built_in = environment(_BUILT_IN)
+        self._own = None if directory is None else _environment(directory)
+        self._built_in = _environment(_BUILT_IN)
 
-    def say(self, delivery: Delivery) -> Said:
-        notice = delivery.notice
-        words = self._words(notice.kind, _context(notice, delivery.recipient.relation))
-        title, _, text = words.partition("\n")
-        body = " ".join(text.split())
-        return Said(cut(shown(title.strip()), _TITLE_LIMIT), cut(shown(body), _TEXT_LIMIT), tuple(_facts(notice)))
-
-    def _words(self, kind: NoticeKind, context: Mapping[str, object]) -> str:
-        name = f"words/{kind.value}.txt"
-        own = None if self._own is None else replacement(self._own, name)
-        if own is not None:
+    def render(self, name: str, context: Mapping[str, object]) -> str:
+        if self._own is not None:
             try:
-                return own.render(context).strip()
+                return self._own.get_template(name).render(context).strip()
+            except TemplateNotFound as missing:
+                if missing.name != name:  # one that it wanted to include
+                    _log.warning("template_failed", template=name, why=type(missing).__name__)
             except Exception as failure:  # noqa: BLE001  # whatever an operator's template does, people are told
                 _log.warning("template_failed", template=name, why=type(failure).__name__)
         return self._built_in.get_template(name).render(context).strip()
 
 
-def environment(directory: Path) -> SandboxedEnvironment:
-    """Templates of a folder, without a way to anything but what they are given; `.html` ones escape by
-    themselves."""
+class Wording:
+    """Puts notices into words."""
+
+    def __init__(self, templates: Templates | None = None) -> None:
+        self._templates = templates or Templates()
+
+    def say(self, delivery: Delivery) -> Said:
+        notice = delivery.notice
+        context = _context(notice, delivery.recipient.relation)
+        words = self._templates.render(f"words/{notice.kind.value}.txt", context)
+        title, _, text = words.partition("\n")
+        body = " ".join(text.split())
+        return Said(cut(shown(title.strip()), _TITLE_LIMIT), cut(shown(body), _TEXT_LIMIT), tuple(_facts(notice)))
+
+
+def _environment(directory: Path) -> SandboxedEnvironment:
     return ImmutableSandboxedEnvironment(
         loader=FileSystemLoader(directory),
-        autoescape=lambda name: name is not None and ".html" in name,
+        autoescape=lambda name: name is not None and name.endswith(".html"),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-
-
-def replacement(templates: SandboxedEnvironment, name: str) -> Template | None:
-    """The operator's own template of that name. None: there is none, or it cannot be read, which the log tells."""
-    try:
-        if name not in templates.list_templates():
-            return None
-        return templates.get_template(name)
-    except Exception as failure:  # noqa: BLE001  # as above
-        _log.warning("template_failed", template=name, why=type(failure).__name__)
-        return None
 
 
 def moment(at: datetime | None) -> str:

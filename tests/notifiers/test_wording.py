@@ -6,7 +6,7 @@ import pytest
 
 from notifiers.model import NoticeKind, Relation
 from notifiers.text import cut, shown
-from notifiers.wording import LABELS, Wording
+from notifiers.wording import LABELS, Templates, Wording
 from tests.notifiers.told import EMOJI, HOSTILE, delivery
 
 
@@ -73,9 +73,11 @@ def test_emoji_stay_whole() -> None:
 def test_operators_replace_templates(tmp_path: Path) -> None:
     (tmp_path / "words").mkdir()
     (tmp_path / "words" / "approval_needed.txt").write_text("Bitte: {{ facts.reason }}\nJa?")
-    said = Wording(tmp_path).say(delivery())
+    said = Wording(Templates(tmp_path)).say(delivery())
     assert (said.title, said.text) == ("Bitte: index rebuild after the incident", "Ja?")
-    assert Wording(tmp_path).say(delivery(NoticeKind.REJECTED)).title == "Denied: alice's access to db-1"
+    assert (
+        Wording(Templates(tmp_path)).say(delivery(NoticeKind.REJECTED)).title == "Denied: alice's access to db-1"
+    )
 
 
 @pytest.mark.parametrize(
@@ -92,8 +94,8 @@ def test_operators_replace_templates(tmp_path: Path) -> None:
 def test_a_template_that_fails_loses_no_notice(tmp_path: Path, broken: str) -> None:
     (tmp_path / "words").mkdir()
     (tmp_path / "words" / "approval_needed.txt").write_text(broken)
-    assert Wording(tmp_path).say(delivery()).title == "alice asks for access to db-1"
+    assert Wording(Templates(tmp_path)).say(delivery()).title == "alice asks for access to db-1"
 
 
 def test_a_folder_that_is_not_there_loses_no_notice(tmp_path: Path) -> None:
-    assert Wording(tmp_path / "gone").say(delivery()).title == "alice asks for access to db-1"
+    assert Wording(Templates(tmp_path / "gone")).say(delivery()).title == "alice asks for access to db-1"

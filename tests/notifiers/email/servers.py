@@ -1,0 +1,159 @@
+"""A real mail server over TLS that wants to be signed in to, and one that misbehaves as it is told."""
+
+import asyncio
+import contextlib
+import ipaddress
+import ssl
+import warnings
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+USER, PASSWORD = "jitgate", "smtp secret: ü & more"
+
+
+def certificate(folder: Path) -> Path:
+    """A certificate of its own for 127.0.0.1, with its key, in one PEM file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "mail")])
+    now = datetime.now(UTC)
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .sign(key, SHA256())
+    )
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    file = folder / "mail.pem"
+    file.write_bytes(made.public_bytes(Encoding.PEM) + pem)
+    return file
+
+
+@dataclass
+class MailServer:
+    port: int = 0
+    pem: Path = Path()
+    received: list[bytes] = field(default_factory=list)
+    envelopes: list[tuple[str, list[str]]] = field(default_factory=list)
+    refuses: dict[str, str] = field(default_factory=dict)  # recipient -> answer
+
+    @property
+    def mails(self) -> list[EmailMessage]:
+        parsed = [message_from_bytes(raw, policy=policy.default) for raw in self.received]
+        return [mail for mail in parsed if isinstance(mail, EmailMessage)]
+
+    async def handle_RCPT(  # noqa: N802  # named by the library
+        self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: Sequence[str]
+    ) -> str:
+        if address in self.refuses:
+            return self.refuses[address]
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802
+        assert isinstance(envelope.content, bytes)
+        self.received.append(envelope.content)
+        self.envelopes.append((str(envelope.mail_from), list(envelope.rcpt_tos)))
+        return "250 OK: queued"
+
+
+def _authenticate(_server: SMTP, _session: Session, _envelope: Envelope, _how: str, given: Any) -> AuthResult:
+    known = (
+        isinstance(given, LoginPassword) and given.login == USER.encode() and given.password == PASSWORD.encode()
+    )
+    return AuthResult(success=known, handled=False)
+
+
+@contextlib.asynccontextmanager
+async def mail_server(folder: Path, *, implicit_tls: bool = False) -> AsyncIterator[MailServer]:
+    server = MailServer(pem=certificate(folder))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(server.pem)
+
+    def connection() -> SMTP:
+        options: dict[str, Any] = {"auth_required": True, "authenticator": _authenticate}
+        if implicit_tls:
+            with warnings.catch_warnings(action="ignore"):  # it does not see that there is TLS around it
+                return SMTP(server, hostname="mail", auth_require_tls=False, **options)
+        return SMTP(server, hostname="mail", tls_context=context, require_starttls=True, **options)
+
+    loop = asyncio.get_running_loop()
+    listening = await loop.create_server(connection, "127.0.0.1", 0, ssl=context if implicit_tls else None)
+    server.port = listening.sockets[0].getsockname()[1]
+    try:
+        yield server
+    finally:
+        listening.close()
+        await listening.wait_closed()
+
+
+@dataclass
+class Liar:
+    """Answers each command by its first word; an empty answer hangs up, None says nothing for ever."""
+
+    answers: dict[str, str | None] = field(default_factory=dict)
+    port: int = 0
+    data: list[bytes] = field(default_factory=list)
+
+    talks: "list[asyncio.Task[None]]" = field(default_factory=list)
+
+    async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self.talks.append(task)
+        with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+            await self._talk(reader, writer)
+        writer.close()
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        word = "HELLO"
+        while True:
+            usual = {"HELLO": "220 liar", "EHLO": "250 liar", "DATA": "354 go on", "QUIT": "221 bye"}
+            answer = self.answers.get(word, usual.get(word, "250 OK"))
+            if answer is None:
+                await reader.read()
+                return
+            if not answer:
+                return
+            writer.write(answer.encode() + b"\r\n")
+            await writer.drain()
+            if word == "DATA" and answer.startswith("354"):
+                self.data.append(await reader.readuntil(b"\r\n.\r\n"))
+                word = "TAKEN"
+                continue
+            line = await reader.readline()
+            if not line:
+                return
+            word = line.split()[0].decode().upper()
+
+
+@contextlib.asynccontextmanager
+async def liar(**answers: str | None) -> AsyncIterator[Liar]:
+    server = Liar(dict(answers))
+    listening = await asyncio.start_server(server.talk, "127.0.0.1", 0)
+    server.port = listening.sockets[0].getsockname()[1]
+    try:
+        yield server
+    finally:
+        for talk in server.talks:
+            talk.cancel()
+        await asyncio.gather(*server.talks)
+        listening.close()
+        await listening.wait_closed()
