@@ -4,8 +4,9 @@ import asyncio
 import contextlib
 import importlib
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from types import ModuleType
+from typing import Any
 
 import aiosmtplib
 
@@ -171,3 +172,8 @@ def _answer(refused: aiosmtplib.SMTPResponseException) -> str:
 def _words(failure: Exception) -> str:
     text = failure.message if isinstance(failure, aiosmtplib.SMTPException) else str(failure)
     return cut(shown(text or type(failure).__name__), 200)
+
+
+def make(settings: Mapping[str, Any]) -> EmailNotifier:
+    """Raises pydantic.ValidationError, Unusable."""
+    return EmailNotifier(EmailSettings.model_validate(settings))
