@@ -108,9 +108,10 @@ async def _serving(
                 recordings_waiting=len(recovery.waiting),
                 recordings_quarantined=len(recovery.quarantined),
             )
+        web = None if settings.http_listen is None else HttpListener(settings.http_listen, settings.http)
+        parts.expander.public_url = (web.public_url if web else settings.http.public_url) or ""
         async with _workers(parts):
             gateway, sign_in, agents = _listeners(settings, keys, parts)
-            web = None if settings.http_listen is None else HttpListener(settings.http_listen, settings.http)
             code = await ensure_first_administrator(database, utc_now)
             await gateway.start()
             await sign_in.start()
@@ -144,7 +145,6 @@ async def _serving(
 
 
 async def _start_web(web: HttpListener, settings: Configuration, keys: Keys, parts: Assembly) -> None:
-    parts.expander.public_url = web.public_url
     routes = http_routes(parts, web.public_url, utc_now)
     app = application(routes, parts.browser_sessions, at_once=settings.http.max_requests_at_once)
     await web.start(app, server_context(lambda: keys.http_tls_material(settings.http)))
