@@ -11,6 +11,7 @@ from gateway.access.deadlines import Deadlines
 from gateway.access.ender import Ender
 from gateway.access.policies import Policies
 from gateway.access.policy_reading import PolicyReader
+from gateway.access.prospects import AccessProspects
 from gateway.access.reading import RequestReader
 from gateway.access.requests import AccessRequests
 from gateway.access.tokens import AccessTokens
@@ -55,6 +56,7 @@ from gateway.nodes.agents.caller import AgentAuthenticator
 from gateway.nodes.agents.connector import AgentConnector
 from gateway.nodes.agents.model import AGENT
 from gateway.nodes.agents.registration import Registrations
+from gateway.nodes.diagnosis import NodeDoctor
 from gateway.nodes.login import SshLogins
 from gateway.nodes.model import SSH
 from gateway.nodes.registry import NodeRegistry
@@ -166,6 +168,8 @@ def assemble(
         database, clock, changes, ender=ender, logins=logins, user_ca=keys.ssh_user_ca.public_key_line()
     )
 
+    doctor = NodeDoctor(registry, AccessProspects(database, compiled))
+
     places = Places(database, recordings.pool)
     store, data_keys = PlacedStore(places), PlacedKeys(places, KeysTold(database, clock))
     recorder = Recorder(
@@ -246,7 +250,7 @@ def assemble(
                     Policies(database, clock, changes, compiled), PolicyReader(database, clock, compiled)
                 ),
             ),
-            _serve(node_pb2, node_pb2_grpc, NodeService(registry)),
+            _serve(node_pb2, node_pb2_grpc, NodeService(registry, doctor)),
             _serve(activation_pb2, activation_pb2_grpc, ActivationService(Activations(database, clock))),
             Registration(
                 session_pb2.DESCRIPTOR.services_by_name["SessionService"],

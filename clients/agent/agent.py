@@ -142,6 +142,7 @@ class Agent:
             platform=f"{system.sysname} {system.release} {system.machine}",
             held=self._sessions.held(),
         )
+        hello.clock.GetCurrentTime()
         async with asyncio.timeout(_WELCOME_SECONDS):
             await link.call.write(AgentMessage(hello=hello))
             message = await link.call.read()

@@ -27,7 +27,7 @@ _COLUMNS: dict[str, Callable[[Node], str]] = {
     "locked": lambda node: _word(node.locked),
     "lock_reason": lambda node: node.lock_reason,
 }
-_SAID = frozenset({"platform", "ssh_version", "agent_version"})
+_SAID = frozenset({"platform", "ssh_version", "agent_version", "clock_skew_seconds"})
 # Spreadsheets calculate what begins so; some do so behind blanks, and with the wide forms of East Asian scripts.
 _CALCULATED = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
 

@@ -89,6 +89,13 @@ def _print_trimmed(table: Table) -> None:
     sys.stdout.write("".join(f"{line.rstrip()}\n" for line in capture.get().splitlines()))
 
 
+def finding(part: str, message: str, *, passed: bool) -> Text:
+    """One thing that was looked at."""
+    mark, style = ("✓", "green") if passed else ("✗", "red")
+    name = clean(part).replace("_", " ")
+    return Text(f"{mark} {name}: ", style=style).append(clean(message), style="")
+
+
 def note_more(next_page_token: str) -> None:
     """Says that a listing was cut, where it was."""
     if next_page_token:

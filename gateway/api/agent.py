@@ -14,6 +14,7 @@ from gateway.errors import Kind, Refused
 from gateway.nodes.agents import errors
 from gateway.nodes.agents.attachment import Attachment
 from gateway.nodes.agents.attachments import Attachments
+from gateway.nodes.agents.check import CLOCK_SKEW
 from gateway.nodes.agents.registration import Registrations
 from gateway.nodes.agents.serving import Serving, printable
 from gateway.nodes.errors import LoginRefused
@@ -49,6 +50,8 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         if hello.protocol != PROTOCOL:
             raise errors.too_old(hello.protocol)
         properties = {"platform": printable(hello.platform), "agent_version": printable(hello.agent_version)}
+        if hello.HasField("clock"):
+            properties[CLOCK_SKEW] = str(hello.clock.seconds - int(self._attachments.clock().timestamp()))
         async with self._attachments.attached(agent(), properties, hello.held) as attachment:
             reading = asyncio.create_task(_listen(request_iterator, attachment))
             try:

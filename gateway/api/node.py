@@ -5,6 +5,7 @@
 from gateway.api import values
 from gateway.api.current import caller
 from gateway.errors import invalid
+from gateway.nodes.diagnosis import NodeDoctor
 from gateway.nodes.model import Node, NodeCheck, SshEndpoint
 from gateway.nodes.registry import NewNode, NodeRegistry
 from jitgate.v1 import node_pb2, node_pb2_grpc
@@ -12,8 +13,9 @@ from jitgate.v1.common_pb2 import Scope
 
 
 class NodeService(node_pb2_grpc.NodeServiceServicer):
-    def __init__(self, registry: NodeRegistry) -> None:
+    def __init__(self, registry: NodeRegistry, doctor: NodeDoctor) -> None:
         self._registry = registry
+        self._doctor = doctor
 
     async def AddNode(self, request: node_pb2.AddNodeRequest, context: object) -> node_pb2.AddNodeResponse:
         if not request.HasField("ssh"):
@@ -63,6 +65,12 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
     async def CheckNode(self, request: node_pb2.CheckNodeRequest, context: object) -> node_pb2.CheckNodeResponse:
         checks = await self._registry.check(caller(), values.scope(request.scope), request.node)
         return node_pb2.CheckNodeResponse(checks=map(_check, checks))
+
+    async def DiagnoseNode(
+        self, request: node_pb2.DiagnoseNodeRequest, context: object
+    ) -> node_pb2.DiagnoseNodeResponse:
+        findings = await self._doctor.diagnose(caller(), values.scope(request.scope), request.node)
+        return node_pb2.DiagnoseNodeResponse(findings=map(_check, findings))
 
     async def GetNodeTrust(
         self, request: node_pb2.GetNodeTrustRequest, context: object

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Self
 
@@ -23,6 +23,10 @@ class SshUserCa:
     def __init__(self, key: asyncssh.SSHKey, clock: Clock) -> None:
         self._key = key
         self._clock = clock
+
+    def now(self) -> datetime:
+        """The time that its certificates go by."""
+        return self._clock()
 
     @classmethod
     def load_or_create(cls, directory: Path, clock: Clock) -> Self:

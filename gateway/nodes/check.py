@@ -1,6 +1,7 @@
 """Whether a node can be used, step by step, and what to do about the step that fails."""
 
 import asyncio
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -14,9 +15,11 @@ from gateway.nodes.errors import HostKeyChanged, LoginRefused
 from gateway.nodes.login import SshLogins
 from gateway.nodes.model import Node, NodeCheck
 
-_COMMAND = "uname -srm"
+_COMMAND = "uname -srm && date +%s"
 _STEP_SECONDS = 10.0
 _MAX_OUTPUT_BYTES = 4096
+_MOST_SKEW_SECONDS = 60  # certificates begin two minutes early, and end two minutes late
+_MOMENT = re.compile(r"[0-9]{1,12}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,10 @@ class NodeChecker:
         self._logins = logins
 
     async def check(self, node: Node, login: str) -> CheckReport:
-        """Steps "dial", "host_key", "certificate", "forwarding", "shell", as `login`. Raises for no bad node."""
+        """Steps "dial", "host_key", "certificate", "forwarding", "shell", "clock", as `login`.
+
+        Raises for no bad node.
+        """
         endpoint = node.endpoint
         where = address(endpoint.host, endpoint.port)
         try:
@@ -57,14 +63,35 @@ class NodeChecker:
         try:
             accepted = NodeCheck("certificate", True, f"the certificate for {login} is accepted")
             forwarding = await _forwarding(connection, endpoint.port)
-            shell, platform = await _shell(connection, login)
+            shell, said = await _shell(connection, login)
         finally:
             connection.close()
+        platform, clock = self._understood(said)
         properties = {"platform": platform, "ssh_version": _version(connection)}
         return CheckReport(
-            (dialled, _host_key(node), accepted, forwarding, shell),
+            (dialled, _host_key(node), accepted, forwarding, shell, *clock),
             {name: value for name, value in properties.items() if value},
         )
+
+    def _understood(self, said: list[str]) -> tuple[str, tuple[NodeCheck, ...]]:
+        """The platform, and whether the clock is right; a node that said something else said nothing."""
+        if len(said) < 2 or not _MOMENT.fullmatch(said[-1]):
+            return said_by_node(said[-1]) if said else "", ()
+        skew = int(said[-1]) - self._logins.now().timestamp()
+        return said_by_node(said[-2]), (clock_check(skew),)
+
+
+def clock_check(skew_seconds: float) -> NodeCheck:
+    """Of a node whose clock is so much ahead of the gateway's."""
+    if abs(skew_seconds) <= _MOST_SKEW_SECONDS:
+        return NodeCheck("clock", True, "the node's clock agrees with the gateway's")
+    order = "ahead of" if skew_seconds > 0 else "behind"
+    return NodeCheck(
+        "clock",
+        False,
+        f"the node's clock is {abs(skew_seconds):.0f} seconds {order} the gateway's",
+        "Set both clocks (NTP): the node takes certificates at the time that it believes it is.",
+    )
 
 
 def _failed(step: str, refused: Refused) -> NodeCheck:
@@ -95,8 +122,8 @@ async def _forwarding(connection: asyncssh.SSHClientConnection, port: int) -> No
     )
 
 
-async def _shell(connection: asyncssh.SSHClientConnection, login: str) -> tuple[NodeCheck, str]:
-    """Runs a command on a terminal, as sessions do, and returns what the node is."""
+async def _shell(connection: asyncssh.SSHClientConnection, login: str) -> tuple[NodeCheck, list[str]]:
+    """Runs a command on a terminal, as sessions do, and returns the lines that it said."""
     try:
         async with asyncio.timeout(_STEP_SECONDS):
             result = await connection.run(
@@ -107,10 +134,11 @@ async def _shell(connection: asyncssh.SSHClientConnection, login: str) -> tuple[
     else:
         output = result.stdout if isinstance(result.stdout, bytes) else b""
         # The login's own start-up files may say something first.
-        said = output[-_MAX_OUTPUT_BYTES:].decode("utf-8", "replace").strip().rpartition("\n")[2].strip()
+        lines = output[-_MAX_OUTPUT_BYTES:].decode("utf-8", "replace").strip().split("\n")
+        said = [line.strip() for line in lines if line.strip()]
         if result.exit_status == 0:
-            return NodeCheck("shell", True, f"commands run as {login}"), said_by_node(said)
-        reason = said or f"exit status {result.exit_status}"
+            return NodeCheck("shell", True, f"commands run as {login}"), said
+        reason = said[-1] if said else f"exit status {result.exit_status}"
     return (
         NodeCheck(
             "shell",
@@ -118,7 +146,7 @@ async def _shell(connection: asyncssh.SSHClientConnection, login: str) -> tuple[
             f"no command runs as {login}: {said_by_node(reason)}",
             f"Give {login} a login shell on the node; sshd_config needs PermitTTY yes and no ForceCommand for it.",
         ),
-        "",
+        [],
     )
 
 

@@ -27,6 +27,7 @@ _PROPERTIES: dict[str, Callable[[Node], str | None]] = {
     "platform": lambda node: node.properties.get("platform"),
     "ssh_version": lambda node: node.properties.get("ssh_version"),
     "agent_version": lambda node: node.properties.get("agent_version"),
+    "clock_skew_seconds": lambda node: node.properties.get("clock_skew_seconds"),
     "connected": lambda node: None if node.connector == SSH else "true" if node.attached_to else "false",
     "last_seen": lambda node: _moment(node.last_seen_at),
     "added": lambda node: _moment(node.created_at),

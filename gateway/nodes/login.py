@@ -5,7 +5,7 @@ import os
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import asyncssh
 
@@ -59,6 +59,10 @@ class SshLogins:
         self._ca = ca
         self._source_addresses = tuple(source_addresses)
         self._timeouts = timeouts
+
+    def now(self) -> datetime:
+        """The time that the gateway's certificates go by; a node whose clock says another one refuses them."""
+        return self._ca.now()
 
     async def connect(self, node: Node, login: str, key_id: str) -> asyncssh.SSHClientConnection:
         """Dials and logs in. `key_id` is what the node's sshd logs.
@@ -116,8 +120,9 @@ class SshLogins:
         except asyncssh.PermissionDenied:
             raise LoginRefused(
                 f"{where} does not accept the gateway's certificate for the login {login}",
-                f"Put the lines of `jit nodes trust {node.name}` into the node's sshd_config and principals "
-                f"file for {login}, reload sshd, and look into its log for the certificate id {key_id!r}.",
+                f"Put the lines of `jit nodes trust {node.name}` into the node's sshd_config and principals file "
+                f"for {login}, reload sshd, and look into its log for the certificate id {key_id!r}. Expired or "
+                "not yet valid there means that the node has a wrong clock; not listed, that AllowUsers names others.",
             ) from None
         except TimeoutError:
             raise NodeUnreachable(

@@ -69,7 +69,9 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class NodeCheck:
-    """One step of a check: "dial", "host_key", "certificate", "forwarding", "shell"; or "agent"."""
+    """One step of a check ("dial", "host_key", "certificate", "forwarding", "shell", "clock"; or "agent"), or one
+    thing that a diagnosis found out ("node", "login", "access" as well).
+    """
 
     step: str
     passed: bool

@@ -5,8 +5,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
-from gateway.nodes.model import Node
+from gateway.identity.caller import Caller
+from gateway.nodes.model import Node, NodeCheck
 from gateway.store.database import Transaction
+
+
+class Prospects(Protocol):
+    """What a request for a node would meet. Who can be reached is asked elsewhere."""
+
+    async def of(self, caller: Caller, node: Node) -> tuple[NodeCheck, ...]:
+        """As far as it concerns the caller: "access"."""
 
 
 class UpstreamKind(StrEnum):

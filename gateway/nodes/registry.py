@@ -11,12 +11,13 @@ from gateway.errors import invalid
 from gateway.identity.caller import Caller
 from gateway.identity.ports import Clock
 from gateway.nodes import bounds, errors, filters, host_keys
+from gateway.nodes.agents.check import check_agent
 from gateway.nodes.check import CheckReport, NodeChecker
 from gateway.nodes.login import SshLogins
 from gateway.nodes.model import SSH, Node, NodeCheck, SshEndpoint
 from gateway.nodes.ports import AccessEnder
 from gateway.nodes.trust import NodeTrust, node_trust
-from gateway.store import events, nodes, preferences
+from gateway.store import agents, events, nodes, preferences
 from gateway.store.changes import Changes
 from gateway.store.database import Database, Transaction
 from jitgate.v1 import annotations_pb2 as permissions
@@ -203,11 +204,15 @@ class NodeRegistry:
             await self._ender.node_removed(tx, node.id, caller.user.id)
 
     async def check(self, caller: Caller, scope: Scope, reference: str) -> tuple[NodeCheck, ...]:
-        """Tries the node step by step. Raises Refused NO_LOGIN."""
+        """Tries the node step by step, and notes what it says of itself. Raises Refused NO_LOGIN."""
         caller.require(permissions.PERMISSION_WRITE_NODES, *scope)
         node = await self.get(caller, scope, reference)
         if node.connector != SSH:
-            return (await self._check_agent(node),)
+            login = await self._login(scope, node.endpoint, node.name)
+            async with self._database.read() as connection:
+                standing = await agents.standing(connection, node.id)
+            until = None if standing is None else standing.certified_until
+            return check_agent(node, login, until, self._clock())
         report = await self._check(node)
         if report.properties:
             async with self._database.transaction() as tx:
@@ -247,16 +252,6 @@ class NodeRegistry:
     async def _check(self, node: Node) -> CheckReport:
         login = await self._login((node.account, node.region), node.endpoint, node.name)
         return await self._checker.check(node, login)
-
-    async def _check_agent(self, node: Node) -> NodeCheck:
-        """A node that dials is reached or not; there is nothing to log in to. Raises Refused NO_LOGIN."""
-        login = await self._login((node.account, node.region), node.endpoint, node.name)
-        if node.attached_to:
-            return NodeCheck("agent", True, f"its agent is connected; sessions run as {login}")
-        since = f"since {node.last_seen_at:%Y-%m-%d %H:%M:%S} UTC" if node.last_seen_at else "and never was"
-        return NodeCheck(
-            "agent", False, f"its agent is not connected {since}", "On the node: systemctl status jitgate-agent"
-        )
 
     async def _login(self, scope: Scope, endpoint: SshEndpoint, name: str) -> str:
         if endpoint.login:

@@ -519,3 +519,30 @@ def test_verify_says_what_is_wrong(server: StandIn, jit: Jit) -> None:
     done = jit("recordings", "verify", SESSION)
     assert done.returncode == 1
     assert "object 2: another hash" in done.stdout
+
+
+def test_a_doctor_of_a_node_shows_each_finding_and_what_to_do(server: StandIn, jit: Jit) -> None:
+    findings = [
+        node_pb2.NodeCheck(step="node", passed=True, message="web-1"),
+        node_pb2.NodeCheck(step="host_key", passed=False, message=f"shows {HOSTILE}", what_to_do="Do not log in."),
+    ]
+    server.world.answers["DiagnoseNode"] = lambda *_: node_pb2.DiagnoseNodeResponse(findings=findings)
+    done = jit("doctor", "web-1", "--account", "prod")
+    assert done.returncode == 1
+    assert done.stdout.splitlines() == [
+        "✓ node: web-1",
+        "✗ host key: shows evil\\x1b[2J\\u202eno",
+        "  Do not log in.",
+    ]
+    _, _, asked = next(call for call in server.world.calls if call[0] == "DiagnoseNode")
+    assert (asked.node, asked.scope.account) == ("web-1", "prod")
+    assert json.loads(jit("doctor", "web-1", "--output", "json").stdout)["parts"][1]["healthy"] is False
+
+
+def test_a_doctor_of_no_node(server: StandIn, jit: Jit) -> None:
+    def refuse(caller: str, request: Any) -> Any:
+        raise Refusal(grpc.StatusCode.NOT_FOUND, "NODE_NOT_FOUND", "There is no node web-9", "jit nodes list")
+
+    server.world.answers["DiagnoseNode"] = refuse
+    done = jit("doctor", "web-9")
+    assert done.returncode == 5 and "There is no node web-9" in done.stderr

@@ -50,6 +50,7 @@ def test_every_property_has_a_column() -> None:
             "locked": "true",
             "lock_reason": "leaks, maybe",
             "agent_version": "",
+            "clock_skew_seconds": "",
             "platform": "Linux 6.1",
             "shoe_size": "45",
             "ssh_version": "",
@@ -84,7 +85,7 @@ def test_any_tags_come_back_or_are_harmless(tags: dict[str, str]) -> None:
     sheet = io.BytesIO()
     inventory.write([a_node(tags=tags)], sheet)
     head, row = csv.reader(io.StringIO(sheet.getvalue().decode(), newline=""))
-    assert len(head) == len(row) == 16 + len(tags)
+    assert len(head) == len(row) == 17 + len(tags)
     assert not any(cell.lstrip()[:1] in tuple("=+-@") and cell.strip() for cell in row)
     for key, value in tags.items():
         if key.isprintable() and value.isalnum():

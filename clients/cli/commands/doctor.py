@@ -3,18 +3,19 @@
 import json
 import time
 from datetime import UTC, datetime
+from typing import Annotated
 
 import typer
-from rich.text import Text
 
 from clients.cli import profile, view
-from clients.cli.commands.parameters import SIGN_IN, Output
+from clients.cli.commands.parameters import SIGN_IN, Account, Output, Region, set_scope
 from clients.cli.errors import REFUSED, Failure, of_call
-from clients.cli.text import clean
+from clients.cli.gateway import gateway
 from clients.cli.view import Format
 from clients.cli.wire.channel import Channel
 from clients.cli.wire.failure import CallFailed
 from jitgate.v1 import administration_pb2 as administration
+from jitgate.v1 import node_pb2 as node
 
 MOST_SKEW_SECONDS = 30
 
@@ -26,20 +27,37 @@ def add_to(app: typer.Typer) -> None:
     app.command(rich_help_panel=SIGN_IN)(doctor)
 
 
-def doctor(output: Output = Format.TABLE) -> None:
-    """Check the sign-in, the way to the gateway, the clocks, and what the gateway knows of its own health."""
-    found = _examine()
+def doctor(
+    name: Annotated[
+        str, typer.Argument(metavar="[NODE]", help="A node that can't be reached; none: the way to the gateway.")
+    ] = "",
+    account: Account = "",
+    region: Region = "",
+    output: Output = Format.TABLE,
+) -> None:
+    """Say what works and what to do about what does not: sign-in, gateway, clocks; or all of the way to a node.
+
+    Exit code 1: something does not.
+    """
+    found = _examine_node(name, account, region) if name else _examine()
     if output is Format.JSON:
         keys = ("part", "healthy", "message", "what_to_do")
         print(json.dumps({"parts": [dict(zip(keys, item, strict=True)) for item in found]}, indent=2))
     else:
         for part, healthy, message, what_to_do in found:
-            mark, style = ("✓", "green") if healthy else ("✗", "red")
-            view.say(Text(f"{mark} {clean(part)}: ", style=style).append(clean(message), style=""))
+            view.say(view.finding(part, message, passed=healthy))
             if not healthy and what_to_do:
                 view.say(f"  {what_to_do}")
     if not all(healthy for _, healthy, _, _ in found):
         raise typer.Exit(REFUSED)
+
+
+def _examine_node(name: str, account: str, region: str) -> list[Finding]:
+    wanted = node.DiagnoseNodeRequest(node=name)
+    set_scope(wanted, account, region)
+    with gateway() as channel:
+        answer = channel.unary("/jitgate.v1.NodeService/DiagnoseNode", wanted, node.DiagnoseNodeResponse)
+    return [(item.step, item.passed, item.message, item.what_to_do) for item in answer.findings]
 
 
 def _examine() -> list[Finding]:

@@ -23,7 +23,6 @@ from clients.cli.commands.parameters import (
 )
 from clients.cli.errors import REFUSED, USAGE, Failure
 from clients.cli.gateway import gateway, listing
-from clients.cli.text import clean
 from clients.cli.view import Format
 from clients.cli.wire.channel import split_address
 from jitgate.v1 import node_pb2 as node
@@ -297,9 +296,7 @@ def _show_trust(trust: node.GetNodeTrustResponse, *, note: bool) -> None:
 
 def _show_checks(checks: list[node.NodeCheck]) -> bool:
     for step in checks:
-        mark, style = ("✓", "green") if step.passed else ("✗", "red")
-        name = clean(step.step).replace("_", " ")
-        view.say(Text(f"{mark} {name}: ", style=style).append(clean(step.message), style=""))
+        view.say(view.finding(step.step, step.message, passed=step.passed))
         if not step.passed and step.what_to_do:
             view.say(f"  {step.what_to_do}")
     return all(step.passed for step in checks)

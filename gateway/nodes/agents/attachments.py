@@ -35,7 +35,7 @@ class Attachments:
 
     def __init__(self, database: Database, clock: Clock, changes: Changes, *, replica: str) -> None:
         self._database = database
-        self._clock = clock
+        self.clock = clock
         self._changes = changes
         self.replica = replica
         self._of: dict[str, Attachment] = {}
@@ -133,7 +133,7 @@ class Attachments:
         judging = tuple(self._of.values())
         if not judging:
             return
-        now = self._clock()
+        now = self.clock()
         async with self._database.read() as connection:
             known = await agents.standings(connection, [each.agent.node_id for each in judging])
         for each in judging:
@@ -148,7 +148,7 @@ class Attachments:
                 await agents.seen(tx.connection, heard, now)
 
     async def _write_attached(self, agent: AgentCaller, properties: Mapping[str, str], *, replaced: bool) -> None:
-        now = self._clock()
+        now = self.clock()
         async with self._database.transaction() as tx:
             # Judged once more, where a removal or a lock comes before it or after it.
             node = await nodes.get(tx.connection, agent.node_id, for_update=True)
@@ -171,4 +171,4 @@ class Attachments:
     async def _write_detached(self, node_id: str) -> None:
         async with self._database.transaction() as tx:
             if node_id not in self._of:  # it may be back
-                await agents.detached(tx.connection, node_id, self.replica, self._clock())
+                await agents.detached(tx.connection, node_id, self.replica, self.clock())

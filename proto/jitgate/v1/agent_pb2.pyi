@@ -82,6 +82,7 @@ class AgentHello(_message.Message):
     AGENT_VERSION_FIELD_NUMBER: _builtins.int
     PLATFORM_FIELD_NUMBER: _builtins.int
     HELD_FIELD_NUMBER: _builtins.int
+    CLOCK_FIELD_NUMBER: _builtins.int
     protocol: _builtins.int
     """Of this contract; this is version 1."""
     agent_version: _builtins.str
@@ -91,6 +92,10 @@ class AgentHello(_message.Message):
     def held(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The sessions that it keeps."""
 
+    @_builtins.property
+    def clock(self) -> _timestamp_pb2.Timestamp:
+        """What the node's clock says."""
+
     def __init__(
         self,
         *,
@@ -98,10 +103,11 @@ class AgentHello(_message.Message):
         agent_version: _builtins.str = ...,
         platform: _builtins.str = ...,
         held: _abc.Iterable[_builtins.str] | None = ...,
+        clock: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["clock", b"clock"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "held", b"held", "platform", b"platform", "protocol", b"protocol"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_version", b"agent_version", "clock", b"clock", "held", b"held", "platform", b"platform", "protocol", b"protocol"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -95,8 +95,8 @@ class Node(_message.Message):
     def ssh(self) -> Global___SshEndpoint: ...
     @_builtins.property
     def properties(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """What the node said of itself when it was last reached: "platform", "ssh_version", "agent_version". Never policy
-        input.
+        """What the node said of itself when it was last reached: "platform", "ssh_version", "agent_version",
+        "clock_skew_seconds". Never policy input.
         """
 
     @_builtins.property
@@ -482,7 +482,9 @@ class NodeCheck(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     WHAT_TO_DO_FIELD_NUMBER: _builtins.int
     step: _builtins.str
-    """"dial", "host_key", "certificate", "forwarding", "shell"."""
+    """"dial", "host_key", "certificate", "forwarding", "shell", "clock"; of agents "agent", "certificate", "clock".
+    In a diagnosis "node", "way", "login" and "access" as well.
+    """
     passed: _builtins.bool
     message: _builtins.str
     what_to_do: _builtins.str
@@ -544,6 +546,51 @@ class CheckNodeResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CheckNodeResponse: _TypeAlias = CheckNodeResponse  # noqa: Y015
+
+@_typing.final
+class DiagnoseNodeRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCOPE_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    @_builtins.property
+    def scope(self) -> _common_pb2.Scope: ...
+    def __init__(
+        self,
+        *,
+        scope: _common_pb2.Scope | None = ...,
+        node: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["scope", b"scope"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "scope", b"scope"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiagnoseNodeRequest: _TypeAlias = DiagnoseNodeRequest  # noqa: Y015
+
+@_typing.final
+class DiagnoseNodeResponse(_message.Message):
+    """Those that did not pass are in the way."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FINDINGS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def findings(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeCheck]: ...
+    def __init__(
+        self,
+        *,
+        findings: _abc.Iterable[Global___NodeCheck] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["findings", b"findings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiagnoseNodeResponse: _TypeAlias = DiagnoseNodeResponse  # noqa: Y015
 
 @_typing.final
 class GetNodeTrustRequest(_message.Message):

@@ -64,6 +64,11 @@ class NodeServiceStub:
                 request_serializer=jitgate_dot_v1_dot_node__pb2.CheckNodeRequest.SerializeToString,
                 response_deserializer=jitgate_dot_v1_dot_node__pb2.CheckNodeResponse.FromString,
                 _registered_method=True)
+        self.DiagnoseNode = channel.unary_unary(
+                '/jitgate.v1.NodeService/DiagnoseNode',
+                request_serializer=jitgate_dot_v1_dot_node__pb2.DiagnoseNodeRequest.SerializeToString,
+                response_deserializer=jitgate_dot_v1_dot_node__pb2.DiagnoseNodeResponse.FromString,
+                _registered_method=True)
         self.GetNodeTrust = channel.unary_unary(
                 '/jitgate.v1.NodeService/GetNodeTrust',
                 request_serializer=jitgate_dot_v1_dot_node__pb2.GetNodeTrustRequest.SerializeToString,
@@ -115,6 +120,14 @@ class NodeServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DiagnoseNode(self, request, context):
+        """Why the node can't be reached, or what is fine, as far as the caller is concerned: who may change nodes there sees
+        everything that CheckNode does as well.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetNodeTrust(self, request, context):
         """The public half of the gateway's SSH user CA and the sshd_config lines that trust it for one node.
         """
@@ -154,6 +167,11 @@ def add_NodeServiceServicer_to_server(servicer, server):
                     servicer.CheckNode,
                     request_deserializer=jitgate_dot_v1_dot_node__pb2.CheckNodeRequest.FromString,
                     response_serializer=jitgate_dot_v1_dot_node__pb2.CheckNodeResponse.SerializeToString,
+            ),
+            'DiagnoseNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.DiagnoseNode,
+                    request_deserializer=jitgate_dot_v1_dot_node__pb2.DiagnoseNodeRequest.FromString,
+                    response_serializer=jitgate_dot_v1_dot_node__pb2.DiagnoseNodeResponse.SerializeToString,
             ),
             'GetNodeTrust': grpc.unary_unary_rpc_method_handler(
                     servicer.GetNodeTrust,
@@ -323,6 +341,33 @@ class NodeService:
             '/jitgate.v1.NodeService/CheckNode',
             jitgate_dot_v1_dot_node__pb2.CheckNodeRequest.SerializeToString,
             jitgate_dot_v1_dot_node__pb2.CheckNodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DiagnoseNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/jitgate.v1.NodeService/DiagnoseNode',
+            jitgate_dot_v1_dot_node__pb2.DiagnoseNodeRequest.SerializeToString,
+            jitgate_dot_v1_dot_node__pb2.DiagnoseNodeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,10 @@ class NodeServiceStub:
     """Ends the node's open windows and live sessions; its id is never used again."""
     CheckNode: _grpc.UnaryUnaryMultiCallable[_node_pb2.CheckNodeRequest, _node_pb2.CheckNodeResponse]
     """Dials the node and says step by step what works and what to do about what does not."""
+    DiagnoseNode: _grpc.UnaryUnaryMultiCallable[_node_pb2.DiagnoseNodeRequest, _node_pb2.DiagnoseNodeResponse]
+    """Why the node can't be reached, or what is fine, as far as the caller is concerned: who may change nodes there sees
+    everything that CheckNode does as well.
+    """
     GetNodeTrust: _grpc.UnaryUnaryMultiCallable[_node_pb2.GetNodeTrustRequest, _node_pb2.GetNodeTrustResponse]
     """The public half of the gateway's SSH user CA and the sshd_config lines that trust it for one node."""
 
@@ -61,6 +65,10 @@ class NodeServiceAsyncStub(NodeServiceStub):
     """Ends the node's open windows and live sessions; its id is never used again."""
     CheckNode: _aio.UnaryUnaryMultiCallable[_node_pb2.CheckNodeRequest, _node_pb2.CheckNodeResponse]  # type: ignore[assignment]
     """Dials the node and says step by step what works and what to do about what does not."""
+    DiagnoseNode: _aio.UnaryUnaryMultiCallable[_node_pb2.DiagnoseNodeRequest, _node_pb2.DiagnoseNodeResponse]  # type: ignore[assignment]
+    """Why the node can't be reached, or what is fine, as far as the caller is concerned: who may change nodes there sees
+    everything that CheckNode does as well.
+    """
     GetNodeTrust: _aio.UnaryUnaryMultiCallable[_node_pb2.GetNodeTrustRequest, _node_pb2.GetNodeTrustResponse]  # type: ignore[assignment]
     """The public half of the gateway's SSH user CA and the sshd_config lines that trust it for one node."""
 
@@ -112,6 +120,16 @@ class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_node_pb2.CheckNodeResponse, _abc.Awaitable[_node_pb2.CheckNodeResponse]]:
         """Dials the node and says step by step what works and what to do about what does not."""
+
+    @_abc_1.abstractmethod
+    def DiagnoseNode(
+        self,
+        request: _node_pb2.DiagnoseNodeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_node_pb2.DiagnoseNodeResponse, _abc.Awaitable[_node_pb2.DiagnoseNodeResponse]]:
+        """Why the node can't be reached, or what is fine, as far as the caller is concerned: who may change nodes there sees
+        everything that CheckNode does as well.
+        """
 
     @_abc_1.abstractmethod
     def GetNodeTrust(

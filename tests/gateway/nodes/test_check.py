@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import asyncssh
@@ -16,7 +16,7 @@ from gateway.nodes.trust import PRINCIPALS_FOLDER, USER_CA_FILE, node_trust
 from tests.gateway.nodes.conftest import NODE_ID, RealNode, a_node
 from tests.sshd import Sshd, running_sshd, stop_sshd
 
-STEPS = ["dial", "host_key", "certificate", "forwarding", "shell"]
+STEPS = ["dial", "host_key", "certificate", "forwarding", "shell", "clock"]
 
 
 class GenerousCa(SshUserCa):
@@ -84,7 +84,24 @@ async def test_a_login_that_runs_nothing(ca: SshUserCa, real: RealNode, tmp_path
     with running_sshd(tmp_path / "other", ca.public_key_line(), allowed, extra) as sshd:
         node = a_node(SshEndpoint(sshd.host, sshd.port, host_keys=(sshd.host_key,)))
         report = await checker(ca).check(node, real.login)
-    assert outcome(report.checks) == [(step, step != "shell") for step in STEPS]
+    assert outcome(report.checks) == [(step, step != "shell") for step in STEPS[:-1]]
+
+
+async def test_a_node_whose_clock_is_wrong(ca: SshUserCa, real: RealNode) -> None:
+    """Less than what makes it refuse certificates, and more than is good."""
+    late = SshUserCa(ca._key, lambda: datetime.now(UTC) + timedelta(seconds=90))
+    report = await checker(late).check(real.node, real.login)
+    assert outcome(report.checks) == [(step, step != "clock") for step in STEPS]
+    assert report.failed and " seconds behind the gateway's" in report.failed.message
+
+
+async def test_a_node_that_does_not_tell_the_time(ca: SshUserCa, real: RealNode, tmp_path: Path) -> None:
+    allowed = {real.login: [principal(NODE_ID, real.login)]}
+    with running_sshd(tmp_path / "other", ca.public_key_line(), allowed, "ForceCommand uname") as sshd:
+        node = a_node(SshEndpoint(sshd.host, sshd.port, host_keys=(sshd.host_key,)))
+        report = await checker(ca).check(node, real.login)
+    assert outcome(report.checks) == [(step, True) for step in STEPS[:-1]]
+    assert report.properties["platform"] == "Linux"
 
 
 async def test_what_a_node_says_is_printable(ca: SshUserCa, real: RealNode, tmp_path: Path) -> None:

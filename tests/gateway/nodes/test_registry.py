@@ -40,7 +40,14 @@ class TestAdd:
     async def test_a_node_that_passes_its_check_is_stored(self, world: World, real: RealNode) -> None:
         new = NewNode("web-1", HERE, real.node.endpoint, {"Environment": "prod"}, id=NODE_ID)
         node, checks = await world.registry.add(ADMIN, new)
-        assert [check.step for check in checks] == ["dial", "host_key", "certificate", "forwarding", "shell"]
+        assert [check.step for check in checks] == [
+            "dial",
+            "host_key",
+            "certificate",
+            "forwarding",
+            "shell",
+            "clock",
+        ]
         assert all(check.passed for check in checks)
         stored = await world.registry.get(USER, HERE, "web-1")
         assert stored == node
@@ -75,7 +82,14 @@ class TestAdd:
         node, checks = await world.registry.add(ADMIN, new)
         assert node.endpoint.host_keys == (real.sshd.host_key,)
         fingerprint = host_keys.fingerprint(real.sshd.host_key)
-        assert [check.step for check in checks] == ["dial", "host_key", "certificate", "forwarding", "shell"]
+        assert [check.step for check in checks] == [
+            "dial",
+            "host_key",
+            "certificate",
+            "forwarding",
+            "shell",
+            "clock",
+        ]
         assert checks[1].message == f"trusted on first use: {fingerprint}"
         (event,) = await world.events("node.trusted_on_first_use")
         assert event.details == {"host_key": fingerprint}  # type: ignore[attr-defined]

@@ -4,10 +4,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from gateway.access.compiled import CompiledPolicies
+from gateway.access.prospects import AccessProspects
 from gateway.api.current import set_caller
 from gateway.api.node import NodeService
 from gateway.api.values import page_token
 from gateway.errors import Refused
+from gateway.nodes.diagnosis import NodeDoctor
 from gateway.nodes.model import is_node_id
 from jitgate.v1 import node_pb2 as pb
 from jitgate.v1.common_pb2 import PageRequest, Scope
@@ -20,7 +23,9 @@ SSH = pb.SshEndpoint(host="web.example", login="deploy", host_keys=[f"{KEY} a co
 @pytest.fixture
 def service(world: World) -> Iterator[NodeService]:
     set_caller(ADMIN)
-    yield NodeService(world.registry)
+    yield NodeService(
+        world.registry, NodeDoctor(world.registry, AccessProspects(world.database, CompiledPolicies()))
+    )
     set_caller(None)
 
 
@@ -57,7 +62,7 @@ async def test_checks_are_told(service: NodeService, real: RealNode) -> None:
     assert [check.step for check in added.checks if check.passed][1] == "host_key"
     assert "SHA256:" in added.checks[1].message
     checked = await service.CheckNode(pb.CheckNodeRequest(node=NODE_ID), CONTEXT)
-    assert [check.passed for check in checked.checks] == [True] * 5
+    assert [check.passed for check in checked.checks] == [True] * 6
     seen = await service.GetNode(pb.GetNodeRequest(node=NODE_ID), CONTEXT)
     assert seen.node.HasField("last_seen_at")
     assert seen.node.properties["platform"]
