@@ -122,7 +122,7 @@ class SshLogins:
                 f"{where} does not accept the gateway's certificate for the login {login}",
                 f"Put the lines of `jit nodes trust {node.name}` into the node's sshd_config and principals file "
                 f"for {login}, reload sshd, and look into its log for the certificate id {key_id!r}. Expired or "
-                "not yet valid there means that the node has a wrong clock; not listed, that AllowUsers names others.",
+                "not yet valid there: the node's clock is wrong. Not listed: AllowUsers names others.",
             ) from None
         except TimeoutError:
             raise NodeUnreachable(
