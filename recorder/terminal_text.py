@@ -33,6 +33,11 @@ class TerminalText:
         self._column = 0
         self._done: list[str] = []
 
+    @property
+    def at_line_start(self) -> bool:
+        """Nothing is pending: neither a line nor a part of a sequence."""
+        return not (self._held or self._line or self._column)
+
     def feed(self, text: str) -> str:
         """Lines that became complete, each with its newline."""
         text = self._held + text

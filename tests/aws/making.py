@@ -27,6 +27,10 @@ def kms_client(address: str, patience: Patience = aws_kms.PATIENCE, **access: An
     return Client("kms", Access(region=REGION, endpoint_url=address, **access), patience)
 
 
+def logs_client(address: str, patience: Patience = BRIEF) -> Client:
+    return Client("logs", Access(REGION, address), patience)
+
+
 def s3_client(address: str, patience: Patience = s3.PATIENCE, connections: int = 16) -> Client:
     options: dict[str, Any] = {**s3.CLIENT_OPTIONS, "s3": {"addressing_style": "path"}}
     return Client("s3", Access(REGION, address), patience, connections=connections, **options)
