@@ -69,6 +69,7 @@ from gateway.places.keys_told import KeysTold
 from gateway.places.routing import PlacedKeys, PlacedStore, Places
 from gateway.places.service import Allowances
 from gateway.recording_parts import RecordingParts
+from gateway.session_logs.service import SessionLogs
 from gateway.sessions.adopting import Adoption
 from gateway.sessions.ending import LastEntries
 from gateway.sessions.library import Library
@@ -118,6 +119,7 @@ class Assembly:
     recorder: Recorder
     sessions: Lifecycle
     adoption: Adoption
+    session_logs: SessionLogs
     workers: tuple[Worker, ...]  # each runs until it is cancelled
     services: tuple[Registration, ...]
     attachments: Attachments
@@ -198,7 +200,8 @@ def assemble(
         grace_seconds=settings.sessions.resume_grace_seconds,
         keepers=(AGENT,),
     )
-    live_sessions = LiveSessions(last_entries, clock=clock)
+    logs = SessionLogs(database, recordings.log_sinks, clock)
+    live_sessions = LiveSessions(last_entries, clock=clock, logs=logs)
     sessions = Lifecycle(database, opener, watch, last_entries, live_sessions=live_sessions, clock=clock)
     adoption = Adoption(
         database,
@@ -220,7 +223,7 @@ def assemble(
         grants=Grants(database, ender, changes, clock),
         locks=Locks(database, ender, changes, clock),
         targets=Targets(database, ender, changes, clock),
-        preferences=SessionPreferences(database, changes, clock, recordings.pool),
+        preferences=SessionPreferences(database, changes, clock, recordings.pool, recordings.log_sinks),
         database=database,
         checks=checks(settings, database, recordings, providers),
         clock=clock,
@@ -230,6 +233,7 @@ def assemble(
         recorder=recorder,
         sessions=sessions,
         adoption=adoption,
+        session_logs=logs,
         workers=(
             deadlines.run,
             watch.run,

@@ -4,7 +4,8 @@ import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy import text
@@ -14,10 +15,11 @@ from gateway.config import Configuration
 from gateway.errors import Refused
 from gateway.identity.oidc.errors import ProviderUnavailable
 from gateway.identity.oidc.provider import Provider
-from gateway.places.choosing import place_of
-from gateway.places.model import OWN
+from gateway.places.choosing import log_place_of, place_of
+from gateway.places.model import OWN, Allowance
 from gateway.places.pool import DIAGNOSIS, Pool
 from gateway.recording_parts import RecordingParts
+from gateway.session_logs.sinks import LogSinks
 from gateway.store import allowances, preferences
 from gateway.store.database import Database
 from gateway.store.preferences import Preferences
@@ -27,6 +29,7 @@ from recorder.signatures import algorithm_of
 
 _LOW_SPACE_BYTES = 1 << 30
 _PLACES = "recordings of accounts"
+_LOGS = "session logs"
 _SIGNED = b"jitgate diagnosis"  # a manifest is signed behind another word
 
 
@@ -65,6 +68,9 @@ def checks(
     async def check_places() -> Diagnosis:
         return await _check_places(database, recordings.pool)
 
+    async def check_logs() -> Diagnosis:
+        return await _check_logs(database, recordings.log_sinks)
+
     async def check_signature() -> Diagnosis:
         signer = recordings.signer
         try:
@@ -80,6 +86,7 @@ def checks(
         Check("recordings", check_store),
         Check("recording key", check_key),
         Check(_PLACES, check_places),
+        Check(_LOGS, check_logs),
         Check("signing key", check_signature),
         *(_provider_check(provider) for provider in providers.values()),
     )
@@ -109,26 +116,55 @@ async def _check_bucket(store: S3Store) -> Diagnosis:
 
 
 async def _check_places(database: Database, pool: Pool) -> Diagnosis:
-    """What preferences choose: whether it is still allowed, and works."""
+    """Where preferences choose that recordings go: whether it is still allowed, and works."""
+
+    async def examine(account: str, wanted: Preferences, allowed: Sequence[Allowance]) -> None:
+        place = place_of(wanted.recording_place, account, allowed)
+        if place is not None:
+            await pool.examine(place)
+
+    count, problems = await _examined(database, lambda wanted: wanted.recording_place != OWN, examine)
+    if problems:
+        advice = "No session that must be recorded begins there until it works; what was recorded waits."
+        return Diagnosis(_PLACES, False, problems, advice)
+    return Diagnosis(_PLACES, True, f"{count} accounts and Regions have places of their own")
+
+
+async def _check_logs(database: Database, sinks: LogSinks) -> Diagnosis:
+    """Where preferences choose that sessions are logged."""
+
+    async def examine(account: str, wanted: Preferences, allowed: Sequence[Allowance]) -> None:
+        place = None
+        if wanted.log_group:
+            place = log_place_of(wanted.log_group, wanted.recording_place.role, account, allowed)
+        await sinks.try_out(place, datetime.now(UTC))
+
+    count, problems = await _examined(database, lambda wanted: wanted.log_sessions, examine)
+    if problems:
+        return Diagnosis(_LOGS, False, problems, "Sessions go on; what they print is not logged until it works.")
+    return Diagnosis(_LOGS, True, f"sessions of {count} accounts and Regions are logged")
+
+
+async def _examined(
+    database: Database,
+    concerns: Callable[[Preferences], bool],
+    examine: Callable[[str, Preferences, Sequence[Allowance]], Awaitable[None]],
+) -> tuple[int, str]:
+    """How many preferences it concerns, and what is wrong with them."""
     async with database.read() as connection:
         chosen = await preferences.every(connection)
         allowed = await allowances.of(connection)
 
     async def problem(account: str, region: str, wanted: Preferences) -> str:
         try:
-            place = place_of(wanted.recording_place, account, allowed)
-            if place is not None:
-                await pool.examine(place)
+            await examine(account, wanted, allowed)
         except (Refused, RecorderError) as failure:
             return f"{account}/{region}: {failure.message if isinstance(failure, Refused) else failure}"
         return ""
 
-    own = [(account, region, each) for (account, region), each in chosen.items() if each.recording_place != OWN]
-    problems = [found for found in await asyncio.gather(*(problem(*each) for each in own)) if found]
-    if problems:
-        advice = "No session that must be recorded begins there until it works; what was recorded waits."
-        return Diagnosis(_PLACES, False, "; ".join(problems), advice)
-    return Diagnosis(_PLACES, True, f"{len(own)} accounts and Regions have places of their own")
+    concerned = [(*where, wanted) for where, wanted in chosen.items() if concerns(wanted)]
+    found = await asyncio.gather(*(problem(*each) for each in concerned))
+    return len(concerned), "; ".join(filter(None, found))
 
 
 def _check_folder(part: str, folder: Path) -> Diagnosis:

@@ -20,7 +20,7 @@ from gateway.access.requests import DEFAULT_MAX_PENDING
 from gateway.http.settings import Http
 from gateway.identity.oidc.settings import IdentityProvider, ProviderName, check_together
 from gateway.notices.settings import ChannelName, ChannelSettings, SinkSettings
-from gateway.recordings_settings import Recordings
+from gateway.recordings_settings import Recordings, SessionLog
 from gateway.store.database import DEFAULT_CONNECTIONS, parse_url
 
 _ENVIRONMENT_PREFIX = "JITGATE_"
@@ -80,6 +80,7 @@ class Configuration(_Section):
     tls: Tls = Tls()
     http: Http = Http()
     recordings: Recordings = Recordings()
+    session_log: SessionLog = SessionLog()
     sessions: Sessions = Sessions()
     # By which channels people are told, and where other systems hear of events; by name.
     notifications: dict[ChannelName, ChannelSettings] = {}

@@ -11,8 +11,10 @@ import structlog
 from gateway.config import Configuration
 from gateway.identity.key_files import KeyFileUnusable
 from gateway.keys import Keys, public_key_in
+from gateway.places.model import region_of
 from gateway.places.pool import Opened, Pool
-from gateway.recordings_settings import S3, Kms
+from gateway.recordings_settings import S3, Kms, SessionLog
+from gateway.session_logs.sinks import LogSinks, group_name
 from recorder.aws import Access, Client, Patience
 from recorder.errors import StoreUnavailable, UnfitStore
 from recorder.key_providers import aws_kms, local_file
@@ -22,6 +24,9 @@ from recorder.object_stores import s3
 from recorder.object_stores.local_folder import LocalFolder
 from recorder.object_stores.s3 import Bucket, S3Store
 from recorder.ports import DataKey, KeyProvider, ManifestSigner, ObjectStore
+from recorder.session_log import cloudwatch, plain
+from recorder.session_log.cloudwatch import CloudWatchLogs
+from recorder.session_log.ports import LogSink
 from recorder.signatures import ECDSA_P256, algorithm_of
 
 _log = structlog.get_logger("jitgate.recordings")
@@ -33,6 +38,7 @@ class Budgets:
 
     store: Patience = s3.PATIENCE
     keys: Patience = aws_kms.PATIENCE
+    logs: Patience = cloudwatch.PATIENCE
     examination_seconds: float = 5.0
 
 
@@ -43,7 +49,8 @@ _USUAL: Final = Budgets()
 class RecordingParts:
     """`key` says in words which key wraps; `public_keys` are the raw ones that manifests are believed by.
 
-    Store and keys are those of the configuration; `pool` has those of accounts besides.
+    Store and keys are those of the configuration; `pool` has those of accounts besides. `log_sinks` are where the
+    output of sessions goes as JSON lines.
     """
 
     store: ObjectStore
@@ -52,6 +59,7 @@ class RecordingParts:
     signer: ManifestSigner
     public_keys: tuple[bytes, ...]
     pool: Pool
+    log_sinks: LogSinks
 
 
 @contextlib.asynccontextmanager
@@ -75,7 +83,9 @@ async def opened(settings: Configuration, keys: Keys, budgets: Budgets = _USUAL)
         pool = Pool(Opened(store, provider), store_patience=budgets.store, key_patience=budgets.keys)
         stack.push_async_callback(pool.close)
         public_keys = (signer.public_key, *keys.manifest_public_keys)
-        yield RecordingParts(store, provider, key, signer, public_keys, pool)
+        log_sinks = LogSinks(await _log_sink(settings.session_log, budgets.logs, stack), patience=budgets.logs)
+        stack.push_async_callback(log_sinks.close)
+        yield RecordingParts(store, provider, key, signer, public_keys, pool, log_sinks)
 
 
 class BesidesLocal:
@@ -118,6 +128,18 @@ async def _bucket(said: S3, budgets: Budgets, stack: contextlib.AsyncExitStack) 
         # Sessions go to the spool meanwhile; it is examined before its first object is put.
         _log.warning("recordings.store_unreachable", store=str(store), reason=str(failure) or "no answer")
     return store
+
+
+async def _log_sink(said: SessionLog, patience: Patience, stack: contextlib.AsyncExitStack) -> LogSink | None:
+    if said.target == "stdout":
+        return plain.to_stdout()
+    if said.file is not None:
+        return plain.to_file(said.file)
+    if said.log_group is None:
+        return None
+    access = Access(region_of(said.log_group), said.endpoint_url, said.role_arn, said.external_id)
+    client = await stack.enter_async_context(Client("logs", access, patience))
+    return CloudWatchLogs(client, group_name(said.log_group))
 
 
 async def _kms(said: Kms, patience: Patience, stack: contextlib.AsyncExitStack) -> tuple[Client, AwsKms]:

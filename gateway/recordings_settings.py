@@ -29,6 +29,13 @@ _KeyId = Annotated[
     str, StringConstraints(pattern=r"^(arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:)?[A-Za-z0-9_/-]{1,256}$")
 ]
 
+_LogGroup = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^arn:aws[a-z-]*:logs:[a-z]{2}[a-z0-9-]+:[0-9]{12}:log-group:[A-Za-z0-9._/#-]{1,512}$"
+    ),
+]
+
 
 class S3(_Section):
     """A bucket of S3, or of a store that speaks S3."""
@@ -81,6 +88,29 @@ class Kms(_Section):
             raise ValueError("key_id and former_key_ids name a key twice")
         if (self.signing_key_id is None) != (self.signing_public_key is None):
             raise ValueError("signing_key_id and signing_public_key belong together; set both or none")
+        return self
+
+
+class SessionLog(_Section):
+    """Where sessions are logged as JSON lines whose preferences want that and name no log group."""
+
+    target: Literal["none", "stdout", "file", "cloudwatch"] = "none"
+    file: Path | None = None
+    log_group: _LogGroup | None = None
+    endpoint_url: _Endpoint | None = None
+    role_arn: _RoleArn | None = None
+    external_id: _ExternalId | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.target == "file") != (self.file is not None):
+            raise ValueError("file and target = file belong together")
+        if (self.target == "cloudwatch") != (self.log_group is not None):
+            raise ValueError("log_group (an ARN) and target = cloudwatch belong together")
+        if self.target != "cloudwatch" and (self.endpoint_url or self.role_arn):
+            raise ValueError("endpoint_url and role_arn are for target = cloudwatch")
+        if self.external_id is not None and self.role_arn is None:
+            raise ValueError("external_id needs role_arn")
         return self
 
 

@@ -33,6 +33,10 @@ from gateway.version import VERSION
 _log = structlog.get_logger("jitgate")
 
 
+_LOG_SECONDS = 5.0
+"""How long what waits to be logged can hold up the end of the gateway."""
+
+
 class CannotStart(Exception):
     """The gateway cannot start here; the text says why and what to do."""
 
@@ -136,6 +140,7 @@ async def _serving(
                 await sign_in.stop(0)
                 await parts.adoption.stop()
                 await parts.sessions.stop(settings.shutdown_grace_seconds)
+                await parts.session_logs.stop(_LOG_SECONDS)
                 await parts.attachments.stop()
                 await agents.stop(1)
                 await gateway.stop(1)

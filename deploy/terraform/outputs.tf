@@ -24,3 +24,18 @@ output "configuration" {
     playback_role_arn = "${aws_iam_role.playback.arn}"
   TOML
 }
+
+output "log_group_arn" {
+  description = "For jit allowances add log-group and jit preferences set --log-group, or log_group of [session_log]."
+  value       = one(aws_cloudwatch_log_group.sessions[*].arn)
+}
+
+output "allowances" {
+  description = "What an account needs to be allowed to use these, where it is not the gateway's own."
+  value       = <<-TEXT
+    jit allowances add bucket ${aws_s3_bucket.recordings.id} --owner ${data.aws_caller_identity.here.account_id} --aws-region ${data.aws_region.here.name}
+    jit allowances add key ${aws_kms_key.recordings.arn}
+    jit allowances add role ${aws_iam_role.writer.arn}
+    jit allowances add role ${aws_iam_role.playback.arn}
+  TEXT
+}

@@ -66,3 +66,15 @@ variable "old_versions_days" {
   type        = number
   default     = 90
 }
+
+variable "log_group" {
+  description = "Name of a CloudWatch log group for logs of sessions, for example /jitgate/sessions; null for none."
+  type        = string
+  default     = null
+}
+
+variable "log_retention_days" {
+  description = "How long logs of sessions are kept; one of the numbers that CloudWatch Logs knows."
+  type        = number
+  default     = 365
+}

@@ -1,14 +1,15 @@
 """Session preferences read and written by those who may (R26)."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import asdict
+from datetime import datetime
 from typing import Protocol
 
 from gateway.errors import Kind, Refused
 from gateway.identity.caller import Caller
 from gateway.identity.ports import Clock
-from gateway.places.choosing import place_of, require
-from gateway.places.model import Allowance, AllowanceKind, Place
+from gateway.places.choosing import log_place_of, place_of
+from gateway.places.model import Allowance, LogPlace, Place
 from gateway.store import allowances, events, preferences
 from gateway.store.changes import Changes
 from gateway.store.database import Database
@@ -25,14 +26,24 @@ class Examiner(Protocol):
         """Whether recordings can be made there. Raises RecorderError."""
 
 
+class LogExaminer(Protocol):
+    """Tries out where sessions are logged; `gateway.session_logs.sinks.LogSinks` is one."""
+
+    async def try_out(self, place: LogPlace | None, now: datetime) -> None:
+        """Whether a line is taken there, None: by the gateway's own target. Raises RecorderError."""
+
+
 class SessionPreferences:
     """New preferences hold for sessions that start after the change."""
 
-    def __init__(self, database: Database, changes: Changes, clock: Clock, examiner: Examiner) -> None:
+    def __init__(
+        self, database: Database, changes: Changes, clock: Clock, examiner: Examiner, log_examiner: LogExaminer
+    ) -> None:
         self._database = database
         self._changes = changes
         self._clock = clock
         self._examiner = examiner
+        self._log_examiner = log_examiner
 
     async def get(self, caller: Caller, account: str, region: str) -> Preferences:
         """What holds there. Raises Refused NOT_PERMITTED."""
@@ -48,9 +59,12 @@ class SessionPreferences:
         caller.require(declared.PERMISSION_WRITE_PREFERENCES, account, region)
         async with self._database.read() as connection:
             before = await preferences.get(connection, account, region)
-            place = _allowed(new, account, await allowances.of(connection, account))
+            place, log_place = _allowed(new, account, await allowances.of(connection, account))
         if place is not None and new.recording_place != before.recording_place:
-            await self._examine(place)
+            await _tried("Recordings cannot be made there", self._examiner.examine(place))
+        if new.log_sessions and _log_choice(new) != _log_choice(before):
+            trying = self._log_examiner.try_out(log_place, self._clock())
+            await _tried("Sessions cannot be logged there", trying)
         async with self._database.transaction() as tx:
             _allowed(new, account, await allowances.of(tx.connection, account))
             now = self._clock()
@@ -71,20 +85,26 @@ class SessionPreferences:
             tx.after_commit(lambda: self._changes.publish("preferences"))
         return new
 
-    async def _examine(self, place: Place) -> None:
-        try:
-            await self._examiner.examine(place)
-        except RecorderError as failure:
-            raise Refused(
-                Kind.FAILED_PRECONDITION,
-                "PLACE_UNUSABLE",
-                f"Recordings cannot be made there: {failure}",
-                "Nothing was changed. Set it once that works.",
-            ) from None
+
+async def _tried(what: str, trying: Awaitable[None]) -> None:
+    try:
+        await trying
+    except RecorderError as failure:
+        raise Refused(
+            Kind.FAILED_PRECONDITION,
+            "PLACE_UNUSABLE",
+            f"{what}: {failure}",
+            "Nothing was changed. Set it once that works.",
+        ) from None
 
 
-def _allowed(new: Preferences, account: str, allowed: Sequence[Allowance]) -> Place | None:
-    """Raises Refused NOT_ALLOWED."""
+def _log_choice(wanted: Preferences) -> tuple[bool, str, str]:
+    return wanted.log_sessions, wanted.log_group, wanted.recording_place.role
+
+
+def _allowed(new: Preferences, account: str, allowed: Sequence[Allowance]) -> tuple[Place | None, LogPlace | None]:
+    """Where recordings and logs go, None: as the gateway is configured. Raises Refused NOT_ALLOWED."""
+    log_place = None
     if new.log_group:
-        require(AllowanceKind.LOG_GROUP, new.log_group, account, allowed)
-    return place_of(new.recording_place, account, allowed)
+        log_place = log_place_of(new.log_group, new.recording_place.role, account, allowed)
+    return place_of(new.recording_place, account, allowed), log_place

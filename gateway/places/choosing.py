@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from gateway.errors import Kind, Refused
-from gateway.places.model import Allowance, AllowanceKind, Choice, Place
+from gateway.errors import Kind, Refused, invalid
+from gateway.places.model import Allowance, AllowanceKind, Choice, LogPlace, Place, owner_of
 
 _CALLED = {
     AllowanceKind.BUCKET: "bucket",
@@ -18,6 +18,8 @@ def place_of(choice: Choice, account: str, allowed: Sequence[Allowance]) -> Plac
 
     `allowed` may hold what other accounts are allowed, which counts for nothing. Raises Refused NOT_ALLOWED.
     """
+    if not (choice.bucket or choice.key or choice.retention_mode):
+        return None
     bucket = require(AllowanceKind.BUCKET, choice.bucket, account, allowed) if choice.bucket else None
     if choice.key:
         require(AllowanceKind.KEY, choice.key, account, allowed)
@@ -25,8 +27,6 @@ def place_of(choice: Choice, account: str, allowed: Sequence[Allowance]) -> Plac
     playback = role
     if choice.playback_role:
         playback = require(AllowanceKind.ROLE, choice.playback_role, account, allowed)
-    if not (choice.bucket or choice.key or choice.retention_mode):
-        return None
     return Place(
         account=account,
         bucket=choice.bucket,
@@ -40,6 +40,15 @@ def place_of(choice: Choice, account: str, allowed: Sequence[Allowance]) -> Plac
         retention_mode=choice.retention_mode,
         retention_days=choice.retention_days,
     )
+
+
+def log_place_of(group: str, role: str, account: str, allowed: Sequence[Allowance]) -> LogPlace:
+    """Where sessions of `account` are logged that begin now. Raises Refused: NOT_ALLOWED, INVALID_FIELD."""
+    require(AllowanceKind.LOG_GROUP, group, account, allowed)
+    acting = require(AllowanceKind.ROLE, role, account, allowed)
+    if owner_of(group) != owner_of(role):
+        raise invalid("preferences.log_group", f"is of another AWS account than the role {role}")
+    return LogPlace(account, group, role, acting.external_id)
 
 
 def require(kind: AllowanceKind, name: str, account: str, allowed: Sequence[Allowance]) -> Allowance:

@@ -127,6 +127,21 @@ class Place:
         return f"{bucket}, {key}"
 
 
+@dataclass(frozen=True, slots=True)
+class LogPlace:
+    """A log group of CloudWatch Logs (`group` is its ARN) and the role that it is written in."""
+
+    account: str
+    group: str
+    role: str
+    external_id: str = ""
+
+
 def region_of(arn: str) -> str:
     """The AWS Region that an ARN names."""
     return arn.split(":")[3]
+
+
+def owner_of(arn: str) -> str:
+    """The AWS account that an ARN names."""
+    return arn.split(":")[4]

@@ -2,11 +2,11 @@
 
 import asyncio
 import contextlib
-from collections import OrderedDict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final
 
+from gateway.places.lending import Lending
 from gateway.places.model import Place, region_of
 from recorder.aws import Access, Client, Patience
 from recorder.errors import KeyUnavailable, StoreUnavailable, UnfitStore
@@ -32,13 +32,6 @@ class Opened:
     keys: KeyProvider
 
 
-@dataclass(slots=True, eq=False)
-class _Entry:
-    opened: Opened
-    clients: tuple[Client, ...]
-    users: int = 0
-
-
 class Pool:
     """Belongs to one event loop. `own` is what the gateway's own configuration says."""
 
@@ -51,10 +44,9 @@ class Pool:
         key_patience: Patience = aws_kms.PATIENCE,
     ) -> None:
         self.own = own
-        self._limit = limit
         self._store_patience = store_patience
         self._key_patience = key_patience
-        self._entries: OrderedDict[Place, _Entry] = OrderedDict()
+        self._lending = Lending(self._open, limit)
 
     @contextlib.asynccontextmanager
     async def using(self, place: Place | None) -> AsyncIterator[Opened]:
@@ -65,16 +57,8 @@ class Pool:
         if place is None:
             yield self.own
             return
-        entry = self._entries.get(place)
-        if entry is None:
-            entry = self._entries[place] = self._open(place)
-        self._entries.move_to_end(place)
-        entry.users += 1
-        try:
-            yield entry.opened
-        finally:
-            entry.users -= 1
-            await self._make_room()
+        async with self._lending.using(place) as opened:
+            yield opened
 
     async def examine(self, place: Place) -> None:
         """Puts to its bucket and makes and opens a data key, within ten seconds.
@@ -92,18 +76,9 @@ class Pool:
             raise StoreUnavailable(f"{place}: no answer within {EXAMINATION_SECONDS:g} seconds") from None
 
     async def close(self) -> None:
-        entries, self._entries = self._entries, OrderedDict()
-        for entry in entries.values():
-            await _close(entry)
+        await self._lending.close()
 
-    async def _make_room(self) -> None:
-        while len(self._entries) > self._limit:
-            idle = next((place for place, entry in self._entries.items() if not entry.users), None)
-            if idle is None:
-                return
-            await _close(self._entries.pop(idle))
-
-    def _open(self, place: Place) -> _Entry:
+    def _open(self, place: Place) -> tuple[Opened, list[Client]]:
         clients: list[Client] = []
         store, keys = self.own.store, self.own.keys
         if place.bucket:
@@ -121,22 +96,18 @@ class Pool:
                 reader = self._kms(place, place.playback_role, place.playback_external_id)
                 clients.append(reader)
             keys = AwsKms(place.key, writer, reader, place.former_keys)
-        return _Entry(Opened(store, keys), tuple(clients))
+        return Opened(store, keys), clients
 
     def _s3(self, place: Place) -> Client:
-        access = _access(place, place.bucket_region, place.role, place.external_id)
+        access = access_of(place.account, place.bucket_region, place.role, place.external_id)
         return Client("s3", access, self._store_patience, connections=2 * s3.AT_ONCE, **s3.CLIENT_OPTIONS)
 
     def _kms(self, place: Place, role: str, external_id: str) -> Client:
-        access = _access(place, region_of(place.key), role, external_id)
+        access = access_of(place.account, region_of(place.key), role, external_id)
         return Client("kms", access, self._key_patience)
 
 
-def _access(place: Place, region: str, role: str, external_id: str) -> Access:
-    name = f"jitgate-{place.account}"[:_SESSION_NAME_CHARACTERS]
+def access_of(account: str, region: str, role: str, external_id: str) -> Access:
+    """What an account uses is used in its role; CloudTrail tells for which account that was."""
+    name = f"jitgate-{account}"[:_SESSION_NAME_CHARACTERS]
     return Access(region, None, role, external_id or None, session_name=name)
-
-
-async def _close(entry: _Entry) -> None:
-    for client in entry.clients:
-        await client.__aexit__()

@@ -9,6 +9,7 @@ from typing import Final
 
 from gateway.errors import Kind, Refused
 from gateway.identity.caller import Caller
+from gateway.session_logs.service import told_end
 from gateway.sessions import story
 from gateway.sessions.ending import LastEntries
 from gateway.sessions.frames import FrameSink, FrameSource
@@ -195,6 +196,8 @@ class Lifecycle:
         self._watch.leave(live.session.id)
         relay = live.relay
         ending = relay.finish(_CLIENT_GONE)
+        if live.log is not None:
+            live.log.end(**told_end(ending))
         await self._last_entries.write(live.session, ending)
         if live.recording is not None:
             self._last_entries.later(self._last_entries.close(live.recording, ending.end.value))

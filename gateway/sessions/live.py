@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from gateway.nodes.ports import ResumableUpstream
+from gateway.session_logs.service import SessionLogs
 from gateway.sessions.ending import LastEntries
 from gateway.sessions.flow import Budget, Recorded
 from gateway.sessions.limits import Limits
@@ -17,16 +18,21 @@ from gateway.sessions.relay import Relay, Steady
 from gateway.sessions.resumable import ResumableRelay
 from gateway.store.preferences import Preferences, RecordingMode
 from recorder.recording import Recording
+from recorder.session_log.log import SessionLog
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LiveSession:
-    """A session that this process holds. `recording` is None where a `best_effort` one could not begin."""
+    """A session that this process holds. `recording` is None where a `best_effort` one could not begin.
+
+    `log` tells its output while it runs, None: nobody wants that.
+    """
 
     session: Session
     relay: Relay
     limits: Limits
     recording: Recording | None
+    log: SessionLog | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,11 +53,13 @@ class LiveSessions:
         clock: Callable[[], datetime],
         steady: Steady = time.monotonic,
         budget: Budget | None = None,
+        logs: SessionLogs | None = None,
     ) -> None:
         self._last_entries = last_entries
         self._clock = clock
         self._steady = steady
         self._budget = budget or Budget()
+        self._logs = logs
 
     def begin(
         self, session: Session, wanted: Preferences, window_end: datetime, reached: Reached, credit: int
@@ -59,16 +67,17 @@ class LiveSessions:
         """A new one, whose node was reached; `credit` is the output that the client can take."""
         journal = reached.recording or UNRECORDED
         upstream = reached.upstream
+        log = self._log(session, wanted)
+        options = self._options(session, wanted, log)
         relay: Relay
         if session.grace_seconds and isinstance(upstream, ResumableUpstream) and upstream.grace_seconds:
             grace = upstream.grace_seconds
-            options = self._options(session, wanted)
             relay = ResumableRelay(upstream, journal, grace_seconds=grace, credit=credit, **options)
         else:
-            relay = Relay(upstream, journal, credit=credit, **self._options(session, wanted))
+            relay = Relay(upstream, journal, credit=credit, **options)
         maximum = _minutes(wanted.maximum_duration_minutes)
         limits = self._limits(session, wanted, window_end, maximum)
-        return LiveSession(session, relay, limits, reached.recording)
+        return LiveSession(session, relay, limits, reached.recording, log)
 
     def go_on(
         self, session: Session, wanted: Preferences, window_end: datetime, recording: Recording
@@ -81,19 +90,24 @@ class LiveSessions:
             input_ended=recording.input_ended,
             exited=recording.exited,
         )
+        log = self._log(session, wanted, resumed=True)
         relay = ResumableRelay(
             None,
             recording,
             grace_seconds=session.grace_seconds,
             credit=0,
             recorded=recorded,
-            **self._options(session, wanted),
+            **self._options(session, wanted, log),
         )
         # Preferences may have changed since: the end that it was given at its start is the one that counts.
         maximum = session.ends_at - session.started_at if session.ends_at < window_end else None
-        return AdoptedSession(session, relay, self._limits(session, wanted, window_end, maximum), recording)
+        limits = self._limits(session, wanted, window_end, maximum)
+        return AdoptedSession(session, relay, limits, recording, log)
 
-    def _options(self, session: Session, wanted: Preferences) -> dict[str, Any]:
+    def _log(self, session: Session, wanted: Preferences, *, resumed: bool = False) -> SessionLog | None:
+        return None if self._logs is None else self._logs.begin(session, wanted, resumed=resumed)
+
+    def _options(self, session: Session, wanted: Preferences, log: SessionLog | None) -> dict[str, Any]:
         def unrecorded(reason: str) -> None:
             self._last_entries.later(self._last_entries.write_unrecorded(session, reason))
 
@@ -102,6 +116,7 @@ class LiveSessions:
             "steady": self._steady,
             "strict": wanted.recording is RecordingMode.STRICT,
             "unrecorded": unrecorded,
+            "log": None if log is None else log.output,
         }
 
     def _limits(

@@ -55,6 +55,7 @@ class Relay:
         "_flushed_at",
         "_input_over",
         "_inward",
+        "_log",
         "_outward",
         "_pace",
         "_paused",
@@ -85,8 +86,12 @@ class Relay:
         strict: bool = True,
         unrecorded: Callable[[str], None] | None = None,
         recorded: Recorded | None = None,
+        log: Callable[[bytes, bool], None] | None = None,
     ) -> None:
-        """`recorded`: what an earlier process recorded of the session; nobody is there for it yet, then."""
+        """`recorded`: what an earlier process recorded of the session; nobody is there for it yet, then.
+
+        `log` gets the output besides the recording (True: stderr); it neither waits nor raises.
+        """
         self.upstream = upstream
         self.budget = budget
         self.ending: Ending | None = None
@@ -102,6 +107,7 @@ class Relay:
         """Called when `next_frame` may have something; the pump sets it."""
         self._strict = strict
         self._unrecorded = unrecorded
+        self._log = log
         self._steady = steady
         self._inward = Inward()
         self._outward = Outward(credit, budget)
@@ -240,6 +246,8 @@ class Relay:
             if not self._keep(self.journal.output, new, recorded.main):
                 return
             recorded.main += len(new)
+        if self._log is not None:
+            self._log(new, stderr)
         if not self.is_attended:
             return
         outward, size = self._outward, len(data)

@@ -37,6 +37,7 @@ class ResumableRelay(Relay):
         strict: bool = True,
         unrecorded: Callable[[str], None] | None = None,
         recorded: Recorded | None = None,
+        log: Callable[[bytes, bool], None] | None = None,
     ) -> None:
         """Without an upstream it waits for `adopt`: then `recorded` says where an earlier process stopped."""
         super().__init__(
@@ -48,6 +49,7 @@ class ResumableRelay(Relay):
             strict=strict,
             unrecorded=unrecorded,
             recorded=recorded,
+            log=log,
         )
         self.grace_seconds = grace_seconds
         self.absences = Absences(grace_seconds)

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import pytest
 
-from tests.aws.making import kms_client, new_bucket, new_key, s3_client
+from tests.aws.making import kms_client, logs_client, new_bucket, new_key, s3_client
 from tests.aws.servers import ACCOUNT, ENVIRONMENT, REGION
 from tests.aws.trouble import Answer, Call, Troubled, kms_error, none, s3_error, troubled
 from tests.e2e.live import Live, run
@@ -82,7 +82,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, cloud: Cloud) -> Iterator[
     environment = {
         **ENVIRONMENT,
         # What accounts choose is found as AWS's own tools find it.
-        **{f"AWS_ENDPOINT_URL_{service}": cloud.proxy.url for service in ("STS", "S3", "KMS")},
+        **{f"AWS_ENDPOINT_URL_{service}": cloud.proxy.url for service in ("STS", "S3", "KMS", "CLOUDWATCH_LOGS")},
         "JITGATE_RECORDINGS__STORE": "s3",
         "JITGATE_RECORDINGS__KEY_PROVIDER": "aws_kms",
         **{f"JITGATE_RECORDINGS__S3__{name}": value for name, value in s3.items()},
@@ -297,3 +297,48 @@ def test_no_data_key_is_in_any_log(on: Stage, cloud: Cloud) -> None:
     text = on.gateway.log.read_text() + on.gateway.out.read_text()
     assert "Plaintext" not in text
     assert ENVIRONMENT["AWS_SECRET_ACCESS_KEY"] not in text
+
+
+@pytest.mark.rule("R26")
+def test_output_goes_to_a_log_group_while_the_session_runs(on: Stage, cloud: Cloud) -> None:
+    group, role = "/jitgate/sessions", f"arn:aws:iam::{ACCOUNT}:role/logs"
+    arn = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{group}"
+    for kind, name in (("LOG_GROUP", arn), ("ROLE", role)):
+        allowance = {"kind": f"ALLOWANCE_KIND_{kind}", "name": name}
+        on.administrator.call("AllowanceService/Allow", allowance=allowance)
+    chosen = {"recording_place": {"role": role}, "log_sessions": True, "log_group": arn}
+    with pytest.raises(grpc.RpcError, match="there is no such log group"):
+        prefer(on, **chosen)
+    asyncio.run(make_group(cloud, group))
+    prefer(on, **chosen)
+    assert diagnoses(on)["session logs"]["healthy"]
+    try:
+        with Live(on.alice.client, on.token(), command="echo seen; read line; echo said $line") as live:
+            live.until_output(b"seen\n")
+            lines = wait_for(lambda: logged(cloud, group, live.id, "output"), 30, "the first line")
+            assert [line.get("output") for line in lines] == [None, "seen\n"]
+            live.send(b"good\n")
+            live.until_over()
+        lines = wait_for(lambda: logged(cloud, group, live.id, "end"), 30, "the last line")
+        assert "".join(line.get("output", "") for line in lines) == "seen\nsaid good\n"
+        assert {(line["user"], line["command"].partition(";")[0]) for line in lines} == {("alice", "echo seen")}
+        assert lines[-1]["status"] == 0
+    finally:
+        prefer(on)
+
+
+async def make_group(cloud: Cloud, group: str) -> None:
+    async with logs_client(cloud.proxy.url) as client:
+        await client.call("create_log_group", logGroupName=group)
+
+
+def logged(cloud: Cloud, group: str, session_id: str, kind: str) -> list[dict[str, Any]]:
+    """The session's lines, once there is one of that type."""
+
+    async def found() -> list[dict[str, Any]]:
+        async with logs_client(cloud.proxy.url) as client:
+            page = await client.call("filter_log_events", logGroupName=group, filterPattern=f'"{session_id}"')
+            return [json.loads(event["message"]) for event in page["events"]]
+
+    lines = sorted(asyncio.run(found()), key=lambda line: int(line["number"]))
+    return lines if any(line["type"] == kind for line in lines) else []

@@ -18,9 +18,10 @@ from gateway.recording_parts import Budgets
 from recorder.errors import KeyRefused, KeyUnavailable, StoreUnavailable, UnfitStore
 from recorder.key_providers.local_file import LocalKeyFile
 from recorder.object_stores.local_folder import LocalFolder
+from recorder.session_log.ports import LogRefused, LogUnavailable
 from recorder.signatures import public_key_of
-from tests.aws.making import BRIEF, kms_client, new_bucket, new_key, s3_client
-from tests.aws.servers import REGION, Rclone
+from tests.aws.making import BRIEF, kms_client, logs_client, new_bucket, new_key, s3_client
+from tests.aws.servers import ACCOUNT, REGION, Rclone
 
 pytestmark = pytest.mark.usefixtures("aws_environment")
 CONTEXT = {"session": "s-1"}
@@ -116,6 +117,35 @@ async def test_a_store_that_would_lose_recordings_is_refused(tmp_path: Path, hel
     said = settings(tmp_path, **s3(rclone.address, bucket, conditional_put=False))
     async with recording_parts.opened(said, held) as parts:
         assert (await parts.store.put_if_absent("a", b"", EMPTY)).created
+
+
+@pytest.mark.rule("R26")
+async def test_sessions_are_logged_where_the_configuration_says(tmp_path: Path, held: Keys, moto: str) -> None:
+    now = datetime.now(UTC)
+    async with recording_parts.opened(settings(tmp_path), held) as parts:
+        with pytest.raises(LogRefused, match="name a log group"):
+            await parts.log_sinks.try_out(None, now)
+    file = tmp_path / "sessions.jsonl"
+    said = {"target": "file", "file": file}
+    async with recording_parts.opened(logging(tmp_path, **said), held) as parts:
+        await parts.log_sinks.try_out(None, now)
+        assert '"type": "diagnosis"' in file.read_text()
+    group = f"/{tmp_path.name}"
+    said = {"target": "cloudwatch", "log_group": f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{group}"}
+    async with (
+        logs_client(moto) as client,
+        recording_parts.opened(logging(tmp_path, **said, endpoint_url=moto), held) as parts,
+    ):
+        with pytest.raises(LogUnavailable, match="no such log group"):
+            await parts.log_sinks.try_out(None, now)
+        await client.call("create_log_group", logGroupName=group)
+        await parts.log_sinks.try_out(None, now)
+        streams = await client.call("describe_log_streams", logGroupName=group)
+        assert [each["logStreamName"] for each in streams["logStreams"]] == ["jitgate-diagnosis"]
+
+
+def logging(folder: Path, **said: Any) -> Configuration:
+    return Configuration.model_validate({"data_dir": folder, "session_log": said})
 
 
 EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"

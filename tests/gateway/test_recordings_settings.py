@@ -9,6 +9,7 @@ from gateway.config import BadConfiguration, load
 S3 = "[recordings.s3]\nbucket = 'recordings'\n"
 KMS = "[recordings.kms]\nkey_id = 'alias/recordings'\n"
 ROLE = "arn:aws:iam::123456789012:role/jitgate"
+GROUP = "arn:aws:logs:us-east-1:123456789012:log-group:/jitgate"
 
 
 def refused(tmp_path: Path, text: str) -> str:
@@ -93,3 +94,21 @@ def test_a_bucket_that_cannot_be_is_refused(tmp_path: Path, line: str, named: st
 def test_a_key_that_cannot_be_is_refused(tmp_path: Path, line: str, named: str) -> None:
     section = line if line.startswith("key_id") else f"key_id = 'alias/recordings'\n{line}"
     assert named in refused(tmp_path, f"[recordings]\nkey_provider = 'aws_kms'\n[recordings.kms]\n{section}\n")
+
+
+@pytest.mark.parametrize(
+    ("section", "named"),
+    [
+        ("target = 'syslog'", "session_log.target"),
+        ("target = 'file'", "file and target = file belong together"),
+        ("file = '/x'", "file and target = file belong together"),
+        ("target = 'cloudwatch'", "belong together"),
+        ("target = 'cloudwatch'\nlog_group = '/jitgate'", "session_log.log_group"),
+        (f"target = 'stdout'\nlog_group = '{GROUP}'", "belong together"),
+        ("target = 'stdout'\nendpoint_url = 'https://logs.example'", "are for target = cloudwatch"),
+        (f"target = 'cloudwatch'\nlog_group = '{GROUP}'\nexternal_id = 'ours'", "external_id needs role_arn"),
+        (f"target = 'cloudwatch'\nlog_group = '{GROUP}'\nendpoint_url = 'http://10.0.0.1'", "endpoint_url"),
+    ],
+)
+def test_a_target_of_session_logs_that_cannot_be_is_refused(tmp_path: Path, section: str, named: str) -> None:
+    assert named in refused(tmp_path, f"[session_log]\n{section}\n")

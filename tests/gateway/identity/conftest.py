@@ -26,7 +26,7 @@ from gateway.identity.session_preferences import SessionPreferences
 from gateway.identity.sign_in import CodeProof, PasswordProof, SignIn
 from gateway.identity.signed_in import Certifier, SignedIn
 from gateway.identity.targets import Targets
-from gateway.places.model import Place
+from gateway.places.model import LogPlace, Place
 from gateway.store import events, tables
 from gateway.store.changes import Changes
 from gateway.store.database import Database, Transaction
@@ -93,7 +93,13 @@ class Examinations:
     """Remembers which places were tried out; can be told how that ends."""
 
     places: list[Place] = field(default_factory=list)
+    log_places: list[LogPlace | None] = field(default_factory=list)
     failure: RecorderError | None = None
+
+    async def try_out(self, place: LogPlace | None, now: datetime) -> None:
+        self.log_places.append(place)
+        if self.failure is not None:
+            raise self.failure
 
     async def examine(self, place: Place) -> None:
         self.places.append(place)
@@ -127,7 +133,7 @@ class House:
         self.locks = Locks(database, self.endings, self.changes, time)
         self.targets = Targets(database, self.endings, self.changes, time)
         self.examinations = Examinations()
-        self.preferences = SessionPreferences(database, self.changes, time, self.examinations)
+        self.preferences = SessionPreferences(database, self.changes, time, *[self.examinations] * 2)
 
     async def administrator(self, user_id: str = "root") -> Caller:
         """An organization administrator, made the way the first one is."""

@@ -356,20 +356,20 @@ async def test_places_are_kept_open_up_to_a_bound_and_never_closed_in_use(world:
     first, second = (Place(account=name, key=f"arn:aws:kms:{REGION}:{OWNER}:key/{name}") for name in ("a1", "b2"))
     async with pool.using(first) as used:
         async with pool.using(second):
-            assert len(pool._entries) == 2
-        assert set(pool._entries) == {first}
+            assert len(pool._lending._entries) == 2
+        assert set(pool._lending._entries) == {first}
         async with pool.using(first) as again:
             assert again is used
     async with pool.using(second):
         pass
-    assert set(pool._entries) == {second}
+    assert set(pool._lending._entries) == {second}
     async with pool.using(first) as anew:
         assert anew is not used
     users = [asyncio.create_task(_use(pool, Place(account=f"a{number}", key=first.key))) for number in range(20)]
     await asyncio.gather(*users)
-    assert len(pool._entries) == 1
+    assert len(pool._lending._entries) == 1
     await pool.close()
-    assert not pool._entries
+    assert not pool._lending._entries
 
 
 async def _use(pool: Pool, place: Place) -> None:

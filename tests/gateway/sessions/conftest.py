@@ -2,9 +2,12 @@
 
 import asyncio
 import contextlib
+import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +15,8 @@ from gateway.access.tokens import IssuedToken
 from gateway.errors import Refused
 from gateway.identity.caller import Caller
 from gateway.nodes.ports import Connector, Terminal, UpstreamKind
+from gateway.session_logs.service import SessionLogs
+from gateway.session_logs.sinks import LogSinks
 from gateway.sessions.adopting import Adoption
 from gateway.sessions.ending import LastEntries
 from gateway.sessions.flow import Budget
@@ -29,7 +34,9 @@ from policy.model import PolicyKind
 from recorder.key_providers.local_file import LocalKeyFile
 from recorder.object_stores.local_folder import LocalFolder
 from recorder.service import Recorder
+from recorder.session_log.ports import LogLine, LogUnavailable
 from recorder.signing import LocalSigner
+from tests.aws.making import BRIEF
 from tests.gateway.access.world import AUTO, HOME, WEB, World, manual
 from tests.gateway.sessions.client import DEADLINE, Client, until
 from tests.gateway.sessions.kept import KeptNodes, Process
@@ -70,6 +77,20 @@ class Stay:
         return caught.value
 
 
+@dataclass
+class LogFile:
+    """The gateway's own target of session logs; `problem` is why it takes nothing."""
+
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    problem: str = ""
+
+    async def put(self, stream: str, lines: Sequence[LogLine]) -> int:
+        if self.problem:
+            raise LogUnavailable(self.problem)
+        self.lines += [{**json.loads(line.text), "stream_name": stream} for line in lines]
+        return 0
+
+
 class Rig:
     """One gateway process as far as sessions go."""
 
@@ -107,7 +128,11 @@ class Rig:
             grace_seconds=GRACE,
             keepers=(KEEPING,),
         )
-        live_sessions = LiveSessions(self.last_entries, clock=clock, steady=self.steady, budget=self.budget)
+        self.logged = LogFile()
+        self.logs = SessionLogs(database, LogSinks(self.logged, patience=BRIEF), clock, last_seconds=0.2)
+        live_sessions = LiveSessions(
+            self.last_entries, clock=clock, steady=self.steady, budget=self.budget, logs=self.logs
+        )
         self.lifecycle = Lifecycle(
             database,
             opener,
@@ -144,6 +169,7 @@ class Rig:
         finally:
             await self.adoption.stop()
             await self.lifecycle.stop(5)
+            await self.logs.stop(1)
             for worker in workers:
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
