@@ -13,9 +13,10 @@ from google.protobuf.message import Message
 from clients.cli.profile import Profile
 from clients.cli.wire.channel import Channel
 from jitgate.v1 import access_pb2, approval_pb2
-from tests.processes import GatewayProcess, Person
+from tests.processes import BIN, GatewayProcess, Person
 from tests.sshd import Sshd, start_sshd, stop_sshd
 
+SERVE = (BIN / "jitgate", "serve")
 PASSWORD = "correct horse battery staple"
 NODE = "web-1"
 NODE_ID = "mi-00000000000000001"
@@ -103,11 +104,11 @@ def profile_of(person: Person) -> Profile:
 
 
 @contextlib.contextmanager
-def running_world() -> Iterator[World]:
+def running_world(gateway_command: tuple[str | Path, ...] = SERVE) -> Iterator[World]:
     """Everything in a folder of its own, until the block ends."""
     with tempfile.TemporaryDirectory(prefix="jitgate-bench-") as name, contextlib.ExitStack() as undo:
         directory = Path(name)
-        gateway = GatewayProcess(directory / "gateway")
+        gateway = GatewayProcess(directory / "gateway", command=gateway_command)
         gateway.start()
         undo.callback(gateway.stop)
         sshd = start_sshd(directory / "sshd", "")
