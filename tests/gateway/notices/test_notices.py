@@ -1,0 +1,270 @@
+"""Who is told what, from the event to the channel (R9, R29, R30), whatever fails in between."""
+
+import asyncio
+
+import pytest
+
+from gateway.identity.model import Role, RoleGrant
+from gateway.notices.delivering import LEASE
+from gateway.notices.expanding import Expander
+from gateway.notices.planning import Watcher
+from gateway.store import outbox, roles
+from gateway.store.database import Transaction
+from gateway.store.events import Event, append
+from notifiers.errors import TryAgain, Undeliverable
+from notifiers.model import Action, NoticeKind, Relation
+from policy.model import PolicyKind
+from tests.gateway.access.world import World
+from tests.gateway.notices.conftest import CHAT, Desk, Pad
+
+
+@pytest.mark.rule("R30")
+async def test_a_request_from_asking_to_its_approval(desk: Desk) -> None:
+    request = await desk.world.ask("alice", "db-1")
+    assert sorted(await desk.work()) == [
+        ("#access", "approval_needed"),
+        ("sam", "approval_needed"),
+        ("sue", "approval_needed"),
+    ]
+    asked = next(one for one in desk.pad.taken if one.recipient.user_id == "sam")
+    assert asked.actions == (Action.APPROVE, Action.DENY)
+    assert asked.recipient.relation is Relation.APPROVER
+    assert asked.recipient.address == {"id": "U-sam"}
+    assert asked.notice.link == f"https://gate.example/requests/{request.life.id}"
+    subject = asked.notice.subject
+    assert (subject.requester_name, subject.reason, subject.node_name) == ("Alice", "fix the disk", "db-1")
+    assert (subject.status, subject.level, len(subject.levels)) == ("Pending", 1, 2)
+    await desk.approve(request, "sam")
+    told = await desk.work()
+    assert ("alice", "approval_given") in told
+    assert ("olga", "approval_needed") in told
+    assert ("pete", "approval_needed") in told
+    after = {one.recipient.user_id: one for one in desk.pad.taken[-len(told) :]}
+    assert after["sam"].actions == (Action.REVOKE,)
+    assert after["sue"].actions == ()
+    assert after["sam"].first == {"message": str(desk.pad.taken.index(asked) + 1)}
+    await desk.approve(request, "olga")
+    told = await desk.work()
+    assert {who for who, kind in told if kind == "approved"} == {"alice", "sam", "sue", "olga", "pete", "#access"}
+    assert desk.pad.taken[-1].notice.subject.window_end is not None
+
+
+@pytest.mark.rule("R29")
+async def test_events_go_to_sinks_in_order_and_once(desk: Desk) -> None:
+    request = await desk.world.ask("alice", "db-1")
+    await desk.approve(request, "sam", "olga")
+    await desk.work()
+    await desk.work()
+    types = [event.type.removeprefix("access_request.") for event in desk.log.events]
+    assert types[0] == "opened"
+    assert types[-1] == "approved"
+    assert len({event.id for event in desk.log.events}) == len(types) == 6
+    assert desk.log.events[0].details["kind"] == "request.opened"
+
+
+async def test_what_a_sink_did_not_take_holds_only_its_own_subject_up(desk: Desk) -> None:
+    desk.log.refuses = {"access_request.opened"}
+    first = await desk.world.ask("alice", "db-1")
+    await desk.world.requests.cancel(await desk.world.caller("alice"), first.life.id)
+    await desk.world.ask("bob", "web-1")
+    await desk.work()
+    assert [event.subject == first.life.id for event in desk.log.events] == [False]
+    desk.log.refuses.clear()
+    desk.world.clock.advance(seconds=2)
+    await desk.work()
+    types = [event.type for event in desk.log.events if event.subject == first.life.id]
+    assert types == ["access_request.opened", "access_request.cancelled"]
+
+
+@pytest.mark.rule("R9")
+async def test_a_conflict_is_told_to_those_who_watch_for_it(ready: World) -> None:
+    mender = Watcher({"place": "#policies"}, notices=frozenset({NoticeKind.CONFLICT}))
+    elsewhere = Watcher({"place": "#elsewhere"}, accounts=frozenset({"other"}))
+    desk = Desk(ready, watchers=(mender, elsewhere))
+    await desk.reach("alice")
+    await ready.put(
+        PolicyKind.MANUAL,
+        "name: north\naccessHours: 1\ntargets: [{tag: Site}]\nlevels: [{approvers: [{user: olga}]}]\n",
+    )
+    await ready.ask("alice", "both-1")
+    assert sorted(await desk.work()) == [("#policies", "conflict"), ("alice", "failed")]
+    assert any("north" in line for line in desk.pad.taken[-1].notice.subject.conflict)
+
+
+@pytest.mark.rule("R30")
+async def test_a_channel_tells_what_it_is_set_to_but_ends_what_it_began(ready: World) -> None:
+    desk = Desk(ready, notices=frozenset({NoticeKind.APPROVAL_NEEDED}), watchers=(Watcher({"place": "#access"}),))
+    await desk.reach("alice", "sam", "sue")
+    request = await ready.ask("alice", "db-1")
+    await desk.work()
+    await ready.requests.cancel(await ready.caller("alice"), request.life.id)
+    assert sorted(await desk.work()) == [("sam", "cancelled"), ("sue", "cancelled")]
+
+
+async def test_whoever_could_not_be_asked_in_time_is_not_bothered(desk: Desk) -> None:
+    """Nor are people asked about what was decided while the channel was down."""
+    request = await desk.world.ask("alice", "db-1")
+    await desk.world.requests.cancel(await desk.world.caller("alice"), request.life.id)
+    assert sorted(await desk.work()) == [("#access", "cancelled"), ("alice", "cancelled")]
+
+
+async def test_what_may_have_arrived_is_told_on(desk: Desk) -> None:
+    desk.pad.trouble = [TryAgain("the answer was lost")] * 3
+    request = await desk.world.ask("alice", "db-1")
+    assert await desk.work() == []
+    await desk.world.requests.cancel(await desk.world.caller("alice"), request.life.id)
+    desk.world.clock.advance(seconds=10)
+    told = await desk.work()
+    assert ("sam", "cancelled") in told
+    assert all(one.attempt == 2 for one in desk.pad.taken if one.notice.kind is NoticeKind.APPROVAL_NEEDED)
+
+
+async def test_the_requester_is_never_asked_whatever_groups_they_are_in(desk: Desk) -> None:
+    await desk.world.person("sid", groups=["sre"])
+    await desk.reach("sid")
+    await desk.world.enable("default", "default")
+    async with desk.world.database.transaction() as tx:
+        await roles.add(tx.connection, RoleGrant("user", "sid", Role.USER))
+    await desk.world.ask("sid", "db-1")
+    assert ("sid", "approval_needed") not in await desk.work()
+
+
+async def dead(desk: Desk) -> list[outbox.Due]:
+    async with desk.world.database.read() as connection:
+        return await outbox.page(connection, dead_only=True, limit=100)
+
+
+async def test_what_cannot_be_delivered_is_a_dead_letter_and_holds_nothing_up(desk: Desk) -> None:
+    desk.pad.trouble = [Undeliverable("no such channel")] * 3
+    request = await desk.world.ask("alice", "db-1")
+    await desk.work()
+    assert {one.last_error for one in await dead(desk)} == {"no such channel"}
+    await desk.world.requests.cancel(await desk.world.caller("alice"), request.life.id)
+    assert ("alice", "cancelled") in await desk.work()
+    async with desk.world.database.transaction() as tx:
+        assert await outbox.retry(tx.connection, [], desk.world.clock()) == 3
+    await desk.work()
+    assert await dead(desk) == []
+
+
+@pytest.mark.parametrize("failure", [TryAgain, RuntimeError])
+async def test_what_fails_is_tried_again_and_given_up_after_a_day(desk: Desk, failure: type[Exception]) -> None:
+    await desk.world.ask("alice", "db-1")
+    desk.pad.tries, desk.pad.always = 0, lambda: failure("down")
+    for number in range(1, 6):
+        await desk.work()
+        assert desk.pad.tries == 3 * number
+        assert (await dead(desk) == []) is (number < 5)
+        await desk.work()
+        assert desk.pad.tries == 3 * number
+        desk.world.clock.advance(hours=6)
+    assert len(await dead(desk)) == 3
+    assert desk.pad.taken == []
+
+
+async def test_pauses_grow(desk: Desk) -> None:
+    await desk.world.ask("alice", "db-1")
+    desk.pad.always = lambda: TryAgain("down")
+    for pause in (1, 2, 4, 8, 16):
+        await desk.work()
+        desk.pad.tries = 0
+        desk.world.clock.advance(seconds=pause * 0.49)
+        await desk.work()
+        assert desk.pad.tries == 0
+        desk.world.clock.advance(seconds=pause * 1.02)
+
+
+async def test_a_service_that_asks_for_time_gets_it(desk: Desk) -> None:
+    desk.pad.trouble = [TryAgain("slow down", 90.0)] * 3
+    await desk.world.ask("alice", "db-1")
+    await desk.work()
+    desk.world.clock.advance(seconds=89)
+    assert await desk.work() == []
+    desk.world.clock.advance(seconds=2)
+    assert len(await desk.work()) == 3
+
+
+async def test_what_a_dead_process_was_trying_is_tried_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after kill -9 between the service's answer and our note of it."""
+    await desk.world.ask("alice", "db-1")
+
+    async def dies(connection: object, *_: object) -> bool:
+        raise SystemExit
+
+    while await desk.expander.expand():
+        pass
+    with monkeypatch.context() as patch:
+        patch.setattr(outbox, "delivered", dies)
+        with pytest.raises(SystemExit):
+            await desk.deliverer.deliver()
+    [lost] = desk.pad.taken
+    other = Desk(desk.world, desk.pad).deliverer
+    while await other.deliver():
+        pass
+    assert len(desk.pad.taken) == 3
+    desk.world.clock.advance(seconds=LEASE.total_seconds() + 1)
+    while await other.deliver():
+        pass
+    assert (desk.pad.taken[-1].id, desk.pad.taken[-1].attempt) == (lost.id, 2)
+
+
+async def test_a_process_that_starts_again_takes_up_its_own_at_once(desk: Desk) -> None:
+    await desk.world.ask("alice", "db-1")
+    while await desk.expander.expand():
+        pass
+    async with desk.world.database.transaction() as tx:
+        lease = outbox.Lease("one/chat", desk.world.clock() + LEASE)
+        assert len(await outbox.lease(tx.connection, CHAT, desk.world.clock(), lease, 10)) == 3
+    assert not await desk.deliverer.deliver()
+    async with desk.world.database.transaction() as tx:
+        await outbox.release(tx.connection, "two/chat")
+    assert not await desk.deliverer.deliver()
+    async with desk.world.database.transaction() as tx:
+        await outbox.release(tx.connection, "one/chat")
+    assert await desk.deliverer.deliver()
+
+
+async def test_an_expansion_that_dies_is_done_once_by_the_next(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await desk.world.ask("alice", "db-1")
+
+    async def dies(*_: object) -> None:
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr(outbox, "told", dies)
+        with pytest.raises(SystemExit):
+            await desk.expander.expand()
+    assert len(await desk.work()) == 3
+    assert await desk.work() == []
+
+
+async def test_an_event_is_in_the_outbox_when_and_only_when_it_is_committed(desk: Desk) -> None:
+    class Lost(Exception):
+        pass
+
+    async def ask_and_die(tx: Transaction) -> None:
+        await append(tx.connection, Event("access_request.opened", desk.world.clock(), "oi-000000000000", "x"))
+        raise Lost
+
+    with pytest.raises(Lost):
+        async with desk.world.database.transaction() as tx:
+            await ask_and_die(tx)
+    async with desk.world.database.read() as connection:
+        assert await outbox.untold(connection, 10) == []
+
+
+async def test_with_nobody_to_tell_the_outbox_is_swept(desk: Desk) -> None:
+    await desk.world.ask("alice", "db-1")
+    assert not await Expander(desk.world.database, desk.world.clock, desk.world.changes, [], []).expand()
+    assert await desk.work() == []
+
+
+async def test_two_replicas_tell_everybody_once(desk: Desk) -> None:
+    other = Desk(desk.world, Pad(), watchers=desk.plan.watchers)
+    for _ in range(5):
+        await desk.world.ask("alice", "db-1")
+    await asyncio.gather(desk.work(), other.work(), desk.work(), other.work())
+    taken = [one.id for pad in (desk.pad, other.pad) for one in pad.taken]
+    assert len(taken) == len(set(taken)) == 15
