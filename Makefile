@@ -5,8 +5,9 @@ SOURCES := approvals clients gateway notifiers policy recorder tests
 
 .PHONY: demo demo-stop test bench lint types proto constraints packages clean
 
+# make demo AWS=1: recordings go to stand-ins of S3 and KMS.
 demo: $(BIN)/.installed packages
-	$(BIN)/python -m tests.demo
+	$(BIN)/python -m tests.demo $(if $(AWS),--aws)
 
 # Ends what the demo left running.
 demo-stop:

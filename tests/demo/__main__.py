@@ -18,8 +18,9 @@ def main() -> int:
     options = argparse.ArgumentParser(prog="python -m tests.demo", description=__doc__)
     options.add_argument("what", nargs="?", choices=("run", "stop"), default="run")
     options.add_argument("--folder", type=Path, default=_FOLDER, help="where everything goes (default: .demo)")
+    options.add_argument("--aws", action="store_true", help="keep recordings in stand-ins of S3 and KMS")
     given = options.parse_args()
-    stage = Stage(given.folder)
+    stage = Stage(given.folder, aws=given.aws)
     if given.what == "stop":
         print(f"stopped {stage.running.stop()} processes")
         return 0
@@ -29,7 +30,8 @@ def main() -> int:
 def _run(play: Play) -> int:
     began = time.monotonic()
     play.stage.clear()
-    play.show.remark("Jitgate, the whole way of an access request, on this machine. Nothing is simulated.")
+    simulated = "Nothing but S3 and KMS" if play.stage.aws else "Nothing"
+    play.show.remark(f"Jitgate, the whole way of an access request, on this machine. {simulated} is simulated.")
     play.show.remark("alice$ jit … is what you will find as .demo/alice … when this is over.")
     held = False
     try:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.agents import AgentProcess
+from tests.demo.cloud import Cloud
 from tests.demo.running import Running
 from tests.processes import BIN, GatewayProcess, Person
 from tests.sshd import Sshd, current_login, start_sshd
@@ -19,9 +20,11 @@ ADMINISTRATOR, PEOPLE = "admin", ("alice", "bob", "carol", "dave")
 
 @dataclass
 class Stage:
-    """Everything is below `folder`, and nothing of it in /etc."""
+    """Everything is below `folder`, and nothing of it in /etc. `aws`: recordings in stand-ins of S3 and KMS."""
 
     folder: Path
+    aws: bool = False
+    cloud: Cloud = field(init=False)
     gateway: GatewayProcess = field(init=False)
     agent: AgentProcess = field(init=False)
     people: dict[str, Person] = field(init=False)
@@ -32,6 +35,7 @@ class Stage:
         self.folder = self.folder.absolute()
         # In a session of its own: Ctrl-C and closed terminals are meant for who watches, not for the gateway.
         self.gateway = GatewayProcess(self.folder / "gateway", command=("setsid", BIN / "jitgate", "serve"))
+        self.cloud = Cloud(self.folder / "aws")
         self.agent = AgentProcess(self.folder / "nodes" / "agent", wrapper=("setsid",))
         names = (ADMINISTRATOR, *PEOPLE)
         self.people = {name: Person(name, self.folder / "people" / name) for name in names}
@@ -48,6 +52,16 @@ class Stage:
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(mode=0o700, parents=True)
         shutil.copytree(POLICIES, self.folder / "policies")
+
+    @property
+    def recordings(self) -> Path:
+        """Where the objects of recordings are, as files."""
+        return self.cloud.objects if self.aws else self.gateway.data_dir / "recordings"
+
+    def start_cloud(self) -> None:
+        """Before the gateway, which is told where it is."""
+        self.cloud.start(self.running)
+        self.gateway.environment |= self.cloud.environment
 
     def start_gateway(self) -> str:
         """What the gateway's first start tells its operator."""
@@ -112,6 +126,7 @@ class Stage:
             "JITGATE_LISTEN": self.gateway.address,
             "JITGATE_SIGN_IN_LISTEN": self.gateway.sign_in_address,
             "JITGATE_AGENT_LISTEN": self.gateway.agent_address,
+            **self.gateway.environment,
         }
         _write_script(self.folder / "jitgate", environment, BIN / "jitgate")
         state = {"JITGATE_AGENT_STATE": str(self.agent.folder)}

@@ -11,6 +11,20 @@ from tests.processes import wait_for
 from tests.sshd import current_login
 
 
+def cloud(play: Play) -> None:
+    if not play.stage.aws:
+        return
+    play.show.chapter(
+        "A bucket and a key",
+        "Recordings of this demo go to an S3 bucket, under data keys of KMS. Both are stand-ins on this machine: "
+        "rclone serves the bucket from files, moto plays KMS.",
+    )
+    play.stage.start_cloud()
+    shown = {name: value for name, value in play.stage.cloud.environment.items() if name.startswith("JITGATE_")}
+    play.show.output("\n".join(f"{name}={value}" for name, value in sorted(shown.items())))
+    play.show.remark("With AWS itself the endpoints are left out, and roles are named: docs/aws.md.")
+
+
 def first_administrator(play: Play) -> None:
     play.show.chapter(
         "The first administrator",
@@ -178,6 +192,12 @@ def recorded(play: Play) -> None:
     play.runs("dave", "recordings", "list", shows=(session,))
     play.runs("dave", "recordings", "play", session, "--speed", "100", shows=(f"I am {current_login()}, on db-1",))
     play.runs("dave", "recordings", "verify", session, shows=("intact",))
+    if play.stage.aws:
+        play.show.remark("The bucket has it, sealed; the key that opens it, KMS opened for dave's look.")
+        objects = sorted(play.stage.recordings.glob(f"**/{session}/*"))
+        play.show.output("\n".join(f"{path.stat().st_size:>8}  {play.stage.beside(path)}" for path in objects))
+        play.check(len(objects) >= 2, "the bucket has no such recording")
+        play.runs("admin", "doctor", shows=(f"s3://{play.stage.cloud.bucket}/", play.stage.cloud.key))
 
 
 def tampered(play: Play) -> None:
@@ -186,8 +206,7 @@ def tampered(play: Play) -> None:
         "Somebody who can write to the store flips one bit of the recording.",
     )
     session = play.facts["session"]
-    folder = play.stage.gateway.data_dir / "recordings"
-    stored = next(folder.glob(f"**/{session}/*.seg"))
+    stored = next(play.stage.recordings.glob(f"**/{session}/*.seg"))
     mode, whole = stored.stat().st_mode, stored.read_bytes()
     place = len(whole) // 2
     changed = whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
@@ -227,6 +246,7 @@ def revoked(play: Play) -> None:
 
 
 CHAPTERS: tuple[Callable[[Play], None], ...] = (
+    cloud,
     first_administrator,
     people,
     nodes,
