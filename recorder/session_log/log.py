@@ -104,6 +104,8 @@ class SessionLog:
         self._last_seconds = last_seconds
         self._entries: deque[Entry] = deque()
         self._size = 0
+        self._taken = 0
+        """What of that is made into lines and on its way."""
         self._dropped = _Counts()  # since the last entry that had room
         self._lost = _Counts()  # of the whole session
         self._reason = ""
@@ -172,12 +174,11 @@ class SessionLog:
         try:
             while self._entries:
                 await self._gather()
-                lines, size = await self._next()
                 try:
-                    await self._put(lines)
+                    await self._put(await self._next())
                 finally:
-                    self._size -= size
-                    self._room.used -= size
+                    self._free(self._taken)
+                    self._taken = 0
         except Exception as fault:  # noqa: BLE001 - a log must not take its session along, whatever is in it
             self._lost.lines += 1
             self._reason = f"{type(fault).__name__}: {fault}"
@@ -193,13 +194,13 @@ class SessionLog:
                 async with asyncio.timeout(self._gather_seconds):
                     await self._ending.wait()
 
-    async def _next(self) -> tuple[list[LogLine], int]:
-        """Lines of what waits, up to a batch; and the room that it takes."""
+    async def _next(self) -> list[LogLine]:
+        """Lines of what waits, up to a batch."""
         lines: list[LogLine] = []
-        size = text = since = 0
+        text = since = 0
         while self._entries and text < _BATCH_BYTES:
             entry = self._entries.popleft()
-            size += _size_of(entry)
+            self._taken += _size_of(entry)
             since += _size_of(entry)
             for line in self._lines.of(entry):
                 lines.append(line)
@@ -207,7 +208,7 @@ class SessionLog:
             if since >= _SLICE_BYTES:
                 since = 0
                 await asyncio.sleep(_PAUSE_SECONDS)
-        return lines, size
+        return lines
 
     async def _put(self, lines: list[LogLine]) -> None:
         if not lines:
@@ -263,11 +264,14 @@ class SessionLog:
         """What is left now is lost."""
         while self._entries:
             entry = self._entries.popleft()
-            self._size -= _size_of(entry)
-            self._room.used -= _size_of(entry)
+            self._free(_size_of(entry))
             if isinstance(entry, Output):
                 self._lost.add(len(entry.data))
             self._reason = self._reason or _STOPPED
+
+    def _free(self, size: int) -> None:
+        self._size -= size
+        self._room.used -= size
 
     def _loss(self) -> Loss | None:
         lost = self._lost

@@ -333,6 +333,17 @@ class TestLog:
         assert ears.losses[0] is not None
         assert "ZeroDivisionError" in ears.losses[0].reason
 
+    async def test_a_fault_in_what_is_told_frees_its_room(self) -> None:
+        ears, room = Ears(), Room()
+        made = log(Sink(), ears, room=room)
+        made.note("odd", value=object())  # no JSON
+        made.output(b"x\n", False)
+        made.end()
+        await made.drained()
+        assert (room.used, made._size) == (0, 0)
+        assert ears.losses[0] is not None
+        assert "TypeError" in ears.losses[0].reason
+
     async def test_abandoned_it_lets_go_at_once_and_says_what_it_took_along(self) -> None:
         sink, ears, room = Sink(), Ears(), Room()
         sink.before = asyncio.Event().wait  # type: ignore[assignment]  # it never comes
