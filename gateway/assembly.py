@@ -24,6 +24,7 @@ from gateway.api.allowance import AllowanceService
 from gateway.api.approval import ApprovalService
 from gateway.api.identity import IdentityService
 from gateway.api.node import NodeService
+from gateway.api.notice import NoticeService
 from gateway.api.policy import PolicyService
 from gateway.api.recording import RecordingService
 from gateway.api.server import Registration, registration
@@ -61,8 +62,11 @@ from gateway.nodes.login import SshLogins
 from gateway.nodes.model import SSH
 from gateway.nodes.registry import NodeRegistry
 from gateway.nodes.ssh import SshConnector
+from gateway.notices.address_book import AddressBook
+from gateway.notices.backlog import NoticeBacklog
 from gateway.notices.carriers import Carrier, NoticeCarrier, SinkCarrier
 from gateway.notices.channels import Channels
+from gateway.notices.checks import channel_checks
 from gateway.notices.delivering import Deliverer
 from gateway.notices.expanding import Expander
 from gateway.places.keys_told import KeysTold
@@ -99,6 +103,8 @@ from jitgate.v1 import (
     identity_pb2_grpc,
     node_pb2,
     node_pb2_grpc,
+    notice_pb2,
+    notice_pb2_grpc,
     policy_pb2,
     policy_pb2_grpc,
     recording_pb2,
@@ -225,7 +231,10 @@ def assemble(
         targets=Targets(database, ender, changes, clock),
         preferences=SessionPreferences(database, changes, clock, recordings.pool, recordings.log_sinks),
         database=database,
-        checks=checks(settings, database, recordings, providers),
+        checks=(
+            *checks(settings, database, recordings, providers),
+            *channel_checks(channels, database, clock),
+        ),
         clock=clock,
     )
     return Assembly(
@@ -263,6 +272,11 @@ def assemble(
             ),
             _serve(recording_pb2, recording_pb2_grpc, RecordingService(library)),
             _serve(allowance_pb2, allowance_pb2_grpc, AllowanceService(Allowances(database, changes, clock))),
+            _serve(
+                notice_pb2,
+                notice_pb2_grpc,
+                NoticeService(NoticeBacklog(database, changes, clock), AddressBook(database, clock)),
+            ),
             _serve(administration_pb2, administration_pb2_grpc, administration),
             _serve(identity_pb2, identity_pb2_grpc, IdentityService()),
         ),

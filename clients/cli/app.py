@@ -47,6 +47,7 @@ def _add_commands() -> None:
         doctor,
         events,
         nodes,
+        notices,
         policies,
         preferences,
         recordings,
@@ -58,7 +59,7 @@ def _add_commands() -> None:
 
     for commands in (signing_in, access, connections, deciding, directory, doctor, nodes, events, policies):
         commands.add_to(app)
-    for commands in (activations, allowances, preferences, recordings, roles, sessions, targets):
+    for commands in (activations, allowances, notices, preferences, recordings, roles, sessions, targets):
         commands.add_to(app)
 
 
