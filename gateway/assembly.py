@@ -69,6 +69,7 @@ from gateway.notices.channels import Channels
 from gateway.notices.checks import channel_checks
 from gateway.notices.delivering import Deliverer
 from gateway.notices.expanding import Expander
+from gateway.notices.timers import Timers
 from gateway.places.keys_told import KeysTold
 from gateway.places.routing import PlacedKeys, PlacedStore, Places
 from gateway.places.service import Allowances
@@ -249,6 +250,7 @@ def assemble(
             attachments.run,
             adoption.run,
             expander.run,
+            *((Timers(database, clock, changes).run,) if channels.notifiers or channels.sinks else ()),
             *(one.run for one in _deliverers(channels, database, clock, changes, replica=replica)),
             *told,
         ),

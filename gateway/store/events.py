@@ -1,12 +1,12 @@
 """The audit log (R29): appended to in the transaction that made what it tells."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from opentelemetry import metrics
-from sqlalchemy import Row, insert, select
+from sqlalchemy import Row, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.store import tables
@@ -75,6 +75,20 @@ async def has(connection: AsyncConnection, event_type: str, subject: str, actor_
         rows.subject == subject, rows.type == event_type, rows.actor_id == actor_id, rows.at >= after
     )
     return await connection.scalar(query.limit(1)) is not None
+
+
+async def latest(
+    connection: AsyncConnection, subjects: Collection[str], types: Collection[str]
+) -> dict[str, dict[str, datetime]]:
+    """When something of each of those types last happened, by subject and type."""
+    rows = tables.events.c
+    query = select(rows.subject, rows.type, func.max(rows.at).label("at")).where(
+        rows.subject.in_(list(subjects)), rows.type.in_(list(types))
+    )
+    found: dict[str, dict[str, datetime]] = {}
+    for row in await connection.execute(query.group_by(rows.subject, rows.type)):
+        found.setdefault(row.subject, {})[row.type] = row.at
+    return found
 
 
 async def append(connection: AsyncConnection, *new: Event) -> None:

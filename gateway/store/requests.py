@@ -267,6 +267,21 @@ async def earliest_deadline(
     return await connection.scalar(query.where(_rows.c.next_deadline.is_not(None)).limit(1))
 
 
+async def live(
+    connection: AsyncConnection, after: str, limit: int
+) -> list[tuple[str, AccessRequest | ValueError]]:
+    """Requests that are pending or open, by id, from after that one on; of a damaged record, the error."""
+    query = select(_rows).where(_rows.c.status.in_(_ALIVE), _rows.c.id > after).order_by(_rows.c.id).limit(limit)
+    return [(row.id, _readable(row)) for row in await connection.execute(query)]
+
+
+def _readable(row: Row[Any]) -> AccessRequest | ValueError:
+    try:
+        return _from_row(row)
+    except (ValueError, KeyError, TypeError) as error:
+        return ValueError(f"{row.id} is damaged: {error!r}")
+
+
 async def ended_before(connection: AsyncConnection, moment: datetime, limit: int) -> list[AccessRequest]:
     query = select(_rows).where(_rows.c.ended_at <= moment).order_by(_rows.c.ended_at).limit(limit)
     return [_from_row(row) for row in await connection.execute(query)]
