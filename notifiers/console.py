@@ -7,6 +7,7 @@ from typing import IO, Any
 
 from pydantic import BaseModel, ConfigDict
 
+from notifiers.errors import TryAgain
 from notifiers.model import Delivery, Receipt
 from notifiers.wording import Wording
 
@@ -30,6 +31,7 @@ class Console:
         return Receipt()
 
     async def check(self) -> str:
+        await asyncio.to_thread(self._write, "")
         return "prints to standard output"
 
     async def close(self) -> None:
@@ -44,8 +46,11 @@ class Console:
 
     def _write(self, text: str) -> None:
         stream = self._stream or sys.stdout
-        stream.write(text)
-        stream.flush()
+        try:
+            stream.write(text)
+            stream.flush()
+        except (OSError, ValueError) as gone:  # nobody reads any more, or it was closed
+            raise TryAgain(f"standard output takes nothing: {gone}") from None
 
 
 def make(settings: Mapping[str, Any]) -> Console:

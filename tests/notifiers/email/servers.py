@@ -5,7 +5,7 @@ import contextlib
 import ipaddress
 import ssl
 import warnings
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
@@ -53,11 +53,26 @@ class MailServer:
     received: list[bytes] = field(default_factory=list)
     envelopes: list[tuple[str, list[str]]] = field(default_factory=list)
     refuses: dict[str, str] = field(default_factory=dict)  # recipient -> answer
+    listening: asyncio.Server | None = None
+    listen: Callable[[], Awaitable[asyncio.Server]] | None = None
 
     @property
     def mails(self) -> list[EmailMessage]:
         parsed = [message_from_bytes(raw, policy=policy.default) for raw in self.received]
         return [mail for mail in parsed if isinstance(mail, EmailMessage)]
+
+    async def shut(self) -> None:
+        assert self.listening is not None
+        self.listening.close()
+        await self.listening.wait_closed()
+
+    @contextlib.asynccontextmanager
+    async def down(self) -> AsyncIterator[None]:
+        """Nobody answers meanwhile."""
+        await self.shut()
+        yield
+        assert self.listen is not None
+        self.listening = await self.listen()
 
     async def handle_RCPT(  # noqa: N802  # named by the library
         self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: Sequence[str]
@@ -94,14 +109,19 @@ async def mail_server(folder: Path, *, implicit_tls: bool = False) -> AsyncItera
                 return SMTP(server, hostname="mail", auth_require_tls=False, **options)
         return SMTP(server, hostname="mail", tls_context=context, require_starttls=True, **options)
 
-    loop = asyncio.get_running_loop()
-    listening = await loop.create_server(connection, "127.0.0.1", 0, ssl=context if implicit_tls else None)
-    server.port = listening.sockets[0].getsockname()[1]
+    async def listen() -> asyncio.Server:
+        loop = asyncio.get_running_loop()
+        return await loop.create_server(
+            connection, "127.0.0.1", server.port, ssl=context if implicit_tls else None
+        )
+
+    server.listen = listen
+    server.listening = await listen()
+    server.port = server.listening.sockets[0].getsockname()[1]
     try:
         yield server
     finally:
-        listening.close()
-        await listening.wait_closed()
+        await server.shut()
 
 
 @dataclass
