@@ -14,8 +14,16 @@ demo-stop:
 	$(BIN)/python -m tests.demo stop
 
 # Tests start processes while gRPC runs in their own: its fork handlers can abort the child.
+PYTEST := GRPC_ENABLE_FORK_SUPPORT=0 $(BIN)/python -m pytest
+
+# Two at a time, a file as a whole by one of them; crashes have the machine to themselves. PYTEST_ARGS chooses instead.
 test: $(BIN)/.installed packages
-	GRPC_ENABLE_FORK_SUPPORT=0 $(BIN)/python -m pytest $(PYTEST_ARGS)
+ifdef PYTEST_ARGS
+	$(PYTEST) $(PYTEST_ARGS)
+else
+	$(PYTEST) -n 2 --dist loadfile --ignore=tests/crash; most=$$?; \
+	  $(PYTEST) tests/crash && exit $$most
+endif
 
 # One part: make bench PART=policy
 bench: $(BIN)/.installed packages
