@@ -1,6 +1,7 @@
 """The core is pure: while its tests run, clock, files, sockets and randomness raise."""
 
 import builtins
+import gc
 import importlib
 import io
 import os
@@ -11,7 +12,7 @@ import socket
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date, datetime
 from types import FrameType
 from typing import Any, NoReturn
@@ -85,6 +86,14 @@ FORBIDDEN: list[tuple[Any, tuple[str, ...]]] = [
 
 
 CORE = [importlib.import_module(f"approvals.{m.name}") for m in pkgutil.iter_modules(approvals.__path__)]
+
+
+@pytest.fixture(autouse=True)
+def no_garbage_of_others() -> Iterator[None]:
+    """What earlier tests left is not collected in the midst of the core, where its finalizers would be refused."""
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,7 @@
 """The policy core is pure: in its tests clock, files, sockets and randomness raise when it reaches for them."""
 
 import builtins
+import gc
 import io
 import os
 import random
@@ -9,7 +10,7 @@ import socket
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,14 @@ def _shut(name: str, door: Callable[..., Any]) -> Callable[..., Any]:
         return door(*arguments, **named)
 
     return guarded
+
+
+@pytest.fixture(autouse=True)
+def no_garbage_of_others() -> Iterator[None]:
+    """What earlier tests left is not collected in the midst of the core, where its finalizers would be refused."""
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)
