@@ -16,7 +16,7 @@ from jitgate.v1.session_pb2 import (
     SessionWindow,
 )
 
-DEADLINE = 5.0
+DEADLINE = 30.0
 
 
 async def until(condition: Callable[[], object], seconds: float = DEADLINE) -> None:

@@ -67,7 +67,7 @@ class Stay:
             await self.call
         return self.client.session_id
 
-    async def over(self, seconds: float = 5.0) -> None:
+    async def over(self, seconds: float = 30.0) -> None:
         async with asyncio.timeout(seconds):
             await self.call
 
