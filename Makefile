@@ -14,7 +14,7 @@ demo-stop:
 	$(BIN)/python -m tests.demo stop
 
 # Tests start processes while gRPC runs in their own: its fork handlers can abort the child.
-PYTEST := GRPC_ENABLE_FORK_SUPPORT=0 $(BIN)/python -m pytest
+PYTEST := GRPC_ENABLE_FORK_SUPPORT=0 timeout -k 30 2400 $(BIN)/python -m pytest
 
 # Two at a time, a file as a whole by one of them; crashes have the machine to themselves. PYTEST_ARGS chooses instead.
 test: $(BIN)/.installed packages
