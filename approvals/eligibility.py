@@ -80,5 +80,5 @@ def _refuse_old_sign_in(request: Request, level: Level, actor: Actor, now: datet
     return Refusal(
         RefusalReason.STEP_UP_NEEDED,
         f"This level of {request.id} is decided only within {minutes} minutes of a sign-in.",
-        "Sign in again, then repeat the command: jit login",
+        "Sign in again, then repeat it: jit login. With an identity provider: on the request's page.",
     )

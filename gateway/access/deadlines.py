@@ -15,7 +15,7 @@ from gateway.access.left_alone import LeftAlone
 from gateway.access.model import AccessRequest
 from gateway.access.transitions import Transitions
 from gateway.identity.ports import Clock
-from gateway.store import events, requests
+from gateway.store import events, outbox, requests
 from gateway.store.changes import Changes
 from gateway.store.database import Database
 
@@ -134,6 +134,7 @@ class Deadlines:
             return 0
         async with self._database.transaction() as tx:
             purged = await requests.purge(tx.connection, [request.life.id for request in gone])
+            await outbox.forget(tx.connection, purged)
             told = [_purged(request, now) for request in gone if request.life.id in purged]
             await events.append(tx.connection, *told)
             return len(told)

@@ -23,6 +23,11 @@ class Possible:
     sign_in_again: bool = False
     why_not: str = ""
 
+    @property
+    def waits(self) -> bool:
+        """For this person: signing in anew is theirs to do."""
+        return self.approve or self.sign_in_again
+
 
 def possible(transitions: Transitions, caller: Caller, request: AccessRequest, now: datetime) -> Possible:
     """Whether it is still so is asked again when they do it."""

@@ -89,7 +89,7 @@ class RequestReader:
         limit: int,
         after: tuple[datetime, str] | None = None,
     ) -> tuple[list[AccessRequest], bool]:
-        """As `find`, but only requests that the caller could decide on at this moment.
+        """As `find`, but only requests that the caller could decide on at this moment, if need be after a sign-in.
 
         The database narrows it to pending requests that name the caller; the core says who may decide now.
         """
@@ -100,7 +100,7 @@ class RequestReader:
             batch_size = max(_MIN_BATCH, limit)
             while len(found) <= limit:
                 batch = await requests.find(connection, reader_of(caller), wanted, batch_size, after)
-                found += [request for request in batch if self.possible(caller, request).approve]
+                found += [request for request in batch if self.possible(caller, request).waits]
                 if len(batch) < batch_size:
                     break
                 after = (batch[-1].life.opened_at, batch[-1].life.id)

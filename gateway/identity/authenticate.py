@@ -3,6 +3,7 @@
 from gateway.errors import Kind, Refused
 from gateway.identity.caller import Caller
 from gateway.identity.client_certificates import ClientCertificates
+from gateway.identity.model import LOCAL_ISSUER
 from gateway.identity.ports import Clock
 from gateway.identity.signed_in import locked
 from gateway.store import directory
@@ -50,4 +51,6 @@ class Authenticator:
                 "the client certificate is from before the user was locked or the password reset",
                 "Sign in again: jit login",
             )
-        return Caller(user, grants, peer.key_hash, source_address, peer.expires_at, peer.issued_at)
+        # An identity provider may have let them in by a session that it remembers: that proves nothing fresh.
+        signed_in_at = peer.issued_at if user.issuer == LOCAL_ISSUER else None
+        return Caller(user, grants, peer.key_hash, source_address, peer.expires_at, signed_in_at)

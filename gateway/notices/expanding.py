@@ -6,7 +6,7 @@ import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import structlog
@@ -30,8 +30,9 @@ _log = structlog.get_logger("jitgate.notices")
 TOPIC: Final = "outbox"
 _BATCH: Final = 50
 _POLL_SECONDS: Final = 2.0
-_CLEAR_SECONDS: Final = 60.0
-"""With nobody to tell, what happened is only swept away."""
+_SWEEP_SECONDS: Final = 60.0
+SWEPT_AFTER: Final = timedelta(hours=1)
+"""Longer than gateways on one database should differ in whom they tell, as while a channel is being added."""
 _TURN: Final = "outbox"
 
 
@@ -74,25 +75,35 @@ class Expander:
 
     async def run(self) -> None:
         """Runs until it is cancelled. A failure is logged and tried again."""
-        pause = _POLL_SECONDS if self._channels or self._sinks else _CLEAR_SECONDS
-        with self._changes.subscribe(TOPIC) as changed:
+        with self._changes.subscribe(*([TOPIC] if self._tells else [])) as changed:
             while True:
                 changed.clear()
                 try:
-                    while await self.expand():
-                        pass
+                    await self._work()
                 except Exception:  # noqa: BLE001 - logged; what is not expanded stays in the outbox
                     _log.exception("notices.not_expanded")
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(pause):
+                    async with asyncio.timeout(_POLL_SECONDS if self._tells else _SWEEP_SECONDS):
                         await changed.wait()
+
+    @property
+    def _tells(self) -> bool:
+        return bool(self._channels or self._sinks)
+
+    async def _work(self) -> None:
+        if not self._tells:
+            await self.sweep()
+            return
+        while await self.expand():
+            pass
+
+    async def sweep(self) -> None:
+        """Where nobody is to be told: what is old goes. The rest may be another gateway's, configured already."""
+        async with self._database.transaction() as tx:
+            await outbox.clear(tx.connection, self._clock() - SWEPT_AFTER)
 
     async def expand(self) -> bool:
         """Takes the next events, all in one transaction; whether there may be more."""
-        if not self._channels and not self._sinks:
-            async with self._database.transaction() as tx:
-                await outbox.clear(tx.connection)
-            return False
         async with self._database.read() as connection:
             if not await outbox.untold(connection, 1):
                 return False
@@ -122,12 +133,12 @@ class Expander:
             return made
         try:
             request = await requests.get(connection, event.subject)
+            if request is not None:  # else it was purged meanwhile
+                made += await self._notices(connection, number, event, request, now)
         except (ValueError, KeyError, TypeError):
-            _log.exception("notices.request_unreadable", request=event.subject)
-            return made
-        if request is None:  # purged meanwhile
-            return made
-        return made + await self._notices(connection, number, event, request, now)
+            # One damaged record must not keep everybody else from being told.
+            _log.exception("notices.request_unreadable", request=event.subject, event_number=number)
+        return made
 
     async def _notices(
         self, connection: AsyncConnection, number: int, event: Event, request: AccessRequest, now: datetime

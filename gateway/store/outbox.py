@@ -1,6 +1,6 @@
 """What others are still to be told of, who is told what, and what became of it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -69,9 +69,11 @@ async def told(connection: AsyncConnection, numbers: Iterable[int]) -> None:
     await connection.execute(delete(tables.outbox).where(tables.outbox.c.event.in_(list(numbers))))
 
 
-async def clear(connection: AsyncConnection) -> None:
-    """Nobody is to be told of what has happened so far."""
-    await connection.execute(delete(tables.outbox))
+async def clear(connection: AsyncConnection, before: datetime) -> None:
+    """Nobody is to be told of what happened before that."""
+    events = tables.events.c
+    old = select(events.sequence).where(events.sequence == tables.outbox.c.event, events.at < before)
+    await connection.execute(delete(tables.outbox).where(old.correlate(tables.outbox).exists()))
 
 
 async def add(connection: AsyncConnection, new: Sequence[Due]) -> None:
@@ -251,9 +253,10 @@ async def backlog(connection: AsyncConnection) -> list[Backlog]:
     ]
 
 
-async def forget(connection: AsyncConnection, subjects: Sequence[str]) -> None:
-    """Where messages about these stand: they are not changed any more."""
-    await connection.execute(delete(_messages).where(_messages.c.subject.in_(subjects)))
+async def forget(connection: AsyncConnection, subjects: Collection[str]) -> None:
+    """Where messages about these stand, and what was given up of them: they are gone themselves."""
+    for table in (_messages, _deliveries):
+        await connection.execute(delete(table).where(table.c.subject.in_(list(subjects))))
 
 
 def _pending() -> Select[Any]:

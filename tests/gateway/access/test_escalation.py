@@ -7,6 +7,7 @@ import pytest
 
 from approvals.model import Status
 from gateway.access.visibility import sees
+from gateway.store.requests import Filter
 from policy.model import PolicyKind
 from tests.gateway.access.refusals import refused
 from tests.gateway.access.world import World
@@ -48,5 +49,7 @@ async def test_a_level_that_wants_a_fresh_sign_in(ready: World) -> None:
     for at in (None, ready.clock() - timedelta(minutes=6)):
         async with refused(ready, "STEP_UP_NEEDED"):
             await ready.requests.approve(replace(sam, signed_in_at=at), request.life.id)
+    waiting, _ = await ready.reader.waiting_for(sam, Filter(), 10)
+    assert [one.life.id for one in waiting] == [request.life.id]  # it is shown all the same
     approved = await ready.requests.approve(replace(sam, signed_in_at=ready.clock()), request.life.id)
     assert approved.life.status is Status.APPROVED

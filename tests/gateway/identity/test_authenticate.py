@@ -1,10 +1,12 @@
 from collections.abc import Awaitable
 
 import pytest
+from sqlalchemy import update
 
 from gateway.errors import Kind, Refused
 from gateway.identity.caller import Caller
 from gateway.identity.model import Role, RoleGrant
+from gateway.store import tables
 from jitgate.v1 import annotations_pb2 as declared
 from tests.gateway.identity.conftest import (
     HOME,
@@ -130,3 +132,15 @@ async def test_a_certificate_for_somebody_unknown_asks_to_sign_in(house: House) 
 async def test_no_certificate_asks_to_sign_in(house: House) -> None:
     found = await refusal(house.authenticator.authenticate(b"", HOME))
     assert found[:2] == (Kind.UNAUTHENTICATED, "SIGN_IN_REQUIRED")
+
+
+async def test_only_a_password_makes_the_certificate_a_fresh_proof(house: House) -> None:
+    """An identity provider lets people in by what it remembers, without asking them anything."""
+    await house.person(await house.administrator(), "alice")
+    certificate = leaf(await house.password("alice", PASSWORD))
+    caller = await house.authenticator.authenticate(certificate, HOME)
+    assert caller.signed_in_at == house.time().replace(microsecond=0)
+    async with house.database.transaction() as tx:
+        elsewhere = update(tables.users).where(tables.users.c.id == "alice").values(issuer="https://idp.example")
+        await tx.connection.execute(elsewhere)
+    assert (await house.authenticator.authenticate(certificate, HOME)).signed_in_at is None

@@ -8,7 +8,7 @@ from gateway.identity.model import Role, RoleGrant
 from gateway.notices.delivering import LEASE
 from gateway.notices.expanding import Expander
 from gateway.notices.planning import Watcher
-from gateway.store import outbox, roles
+from gateway.store import outbox, roles, tables
 from gateway.store.database import Transaction
 from gateway.store.events import Event, append
 from notifiers.errors import TryAgain, Undeliverable
@@ -257,8 +257,32 @@ async def test_an_event_is_in_the_outbox_when_and_only_when_it_is_committed(desk
 
 async def test_with_nobody_to_tell_the_outbox_is_swept(desk: Desk) -> None:
     await desk.world.ask("alice", "db-1")
-    assert not await Expander(desk.world.database, desk.world.clock, desk.world.changes, [], []).expand()
+    alone = Expander(desk.world.database, desk.world.clock, desk.world.changes, [], [])
+    desk.world.clock.advance(minutes=59)
+    await alone.sweep()
+    assert len(await desk.work()) == 3, "another gateway tells somebody already"
+    await desk.world.ask("alice", "db-1")
+    desk.world.clock.advance(minutes=61)
+    await alone.sweep()
     assert await desk.work() == []
+
+
+async def test_a_damaged_request_keeps_nobody_else_from_being_told(desk: Desk) -> None:
+    damaged = await desk.world.ask("alice", "db-1")
+    async with desk.world.database.transaction() as tx:
+        await desk.world.set(tx.connection, tables.access_requests, damaged.life.id, state={"form": 9})
+    await desk.world.ask("bob", "db-1")
+    assert len(await desk.work()) == 3
+    assert {one.notice.subject.requester for one in desk.pad.taken} == {"bob"}
+
+
+async def test_what_was_sent_is_forgotten_with_its_request(desk: Desk) -> None:
+    request = await desk.world.ask("alice", "db-1")
+    await desk.world.requests.cancel(await desk.world.caller("alice"), request.life.id)
+    await desk.work()
+    desk.world.clock.advance(days=366)
+    assert await desk.world.deadlines.purge() == 1
+    assert (await desk.world.rows())["messages"] == []
 
 
 async def test_two_replicas_tell_everybody_once(desk: Desk) -> None:
