@@ -82,7 +82,7 @@ def test_a_level_can_want_a_fresh_sign_in(command: type[Approve | Deny]) -> None
         old = refused(request, command(replace(BOB, signed_in_at=at)), now)
         assert old.reason is RefusalReason.STEP_UP_NEEDED
         assert "5 minutes" in old.message
-        assert "jit login" in old.what_to_do
+        assert old.what_to_do.startswith("Sign in again, then repeat it: jit login. ")
     for at in (now - 5 * MINUTE, now, now + SECOND):
         done(request, command(signed_in(BOB, at)), now)
 
