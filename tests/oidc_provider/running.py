@@ -1,6 +1,7 @@
 """A real OpenID provider in a process of its own, and somebody's browser that signs in there."""
 
 import json
+import select
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -11,6 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
+
+from tests.processes import START_SECONDS
 
 FOLDER = Path(__file__).parent
 SECRET = "a secret: 100% of it + more"  # of the clients "basic" and "post", as server.mjs knows it
@@ -58,7 +61,9 @@ class OidcProvider:
             stderr=subprocess.DEVNULL,
         )
         assert self._process.stdout is not None
-        line = self._process.stdout.readline()
+        # One that neither starts nor ends must not hold the test up.
+        readable, _, _ = select.select([self._process.stdout], [], [], START_SECONDS)
+        line = self._process.stdout.readline() if readable else b""
         assert line, "the OpenID provider did not start"
         self.issuer = json.loads(line)["issuer"]
         self._port = urlsplit(self.issuer).port or 0
