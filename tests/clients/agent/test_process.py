@@ -155,10 +155,10 @@ async def test_no_descriptor_is_left_behind() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
 async def test_a_session_costs_the_agent_no_thread() -> None:
-    def threads() -> int:
-        return len(list(Path("/proc/self/task").iterdir()))
+    def threads() -> set[str]:
+        return {thread.name for thread in Path("/proc/self/task").iterdir()}
 
     before = threads()
     processes = [(await started("exec sleep 300"))[0] for _ in range(5)]
-    assert threads() == before
+    assert not threads() - before  # one of gRPC's that ends just now is none of theirs
     await asyncio.gather(*(process.close() for process in processes))
