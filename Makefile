@@ -16,13 +16,14 @@ demo-stop:
 # Tests start processes while gRPC runs in their own: its fork handlers can abort the child.
 PYTEST := GRPC_ENABLE_FORK_SUPPORT=0 timeout -k 30 2400 $(BIN)/python -m pytest
 
-# Two at a time, a file as a whole by one of them; crashes have the machine to themselves. PYTEST_ARGS chooses instead.
+# Two at a time, a file as a whole by one of them; product deadlines and crashes have the machine to themselves.
+# PYTEST_ARGS chooses instead.
 test: $(BIN)/.installed packages
 ifdef PYTEST_ARGS
 	$(PYTEST) $(PYTEST_ARGS)
 else
-	$(PYTEST) -n 2 --dist loadfile --ignore=tests/crash; most=$$?; \
-	  $(PYTEST) tests/crash && exit $$most
+	$(PYTEST) -n 2 --dist loadfile -m "not alone"; most=$$?; \
+	  $(PYTEST) -m alone && exit $$most
 endif
 
 # One part: make bench PART=policy

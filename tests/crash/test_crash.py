@@ -8,6 +8,8 @@ import pytest
 
 from tests.crash.kills import crash_stage, kill_once
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.mark.rule("R27")
 def test_nothing_that_a_client_saw_is_missing_after_kill_9(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from tests.crash.resume.run import Outcome, run
 from tests.crash.resume.verdict import difference
 from tests.crash.resume.world import resume_world
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.mark.rule("R27")
 @pytest.mark.slow

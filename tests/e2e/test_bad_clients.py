@@ -171,6 +171,7 @@ def test_a_client_that_grants_nothing_more(on: Stage, token: str) -> None:
     assert len(recorded(on, live.id)) < 16 * MEBIBYTE
 
 
+@pytest.mark.alone
 def test_a_client_that_never_reads(on: Stage, token: str) -> None:
     """It grants credit and takes nothing off the connection. Ended from outside, it goes within a second."""
     before = on.resident_bytes()

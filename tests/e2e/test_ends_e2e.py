@@ -19,6 +19,8 @@ PROMISE = 1.0
 MARGIN = 0.25
 """What this machine may add, which is shared: two clients, a gateway and an sshd run on it."""
 
+pytestmark = pytest.mark.alone
+
 _numbers = itertools.count(1)
 
 

@@ -21,7 +21,10 @@ PROMISE = 1.0
 MARGIN = 0.25
 """What this machine may add, which is shared: two gateways, a database, clients and an sshd run on it."""
 
-pytestmark = pytest.mark.skipif(binaries() is None, reason="PostgreSQL is not installed: tests/debian-packages.sh")
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.skipif(binaries() is None, reason="PostgreSQL is not installed: tests/debian-packages.sh"),
+]
 
 
 @pytest.fixture(scope="module")

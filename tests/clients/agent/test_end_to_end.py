@@ -125,6 +125,7 @@ def test_what_the_session_detached_ends_with_it(fleet: Fleet, edge: AgentProcess
     gone(processes)
 
 
+@pytest.mark.alone
 @pytest.mark.rule("R25")
 def test_a_revocation_ends_everything_within_a_second(fleet: Fleet, edge: AgentProcess) -> None:
     live, processes = busy(fleet, edge)

@@ -26,6 +26,7 @@ from policy.model import PolicyKind
 from tests.gateway.access.world import AUTO, WEB, World
 from tests.gateway.sessions.client import data, until, window
 from tests.gateway.sessions.conftest import Rig
+from tests.refusals import say
 
 
 @dataclass
@@ -163,7 +164,7 @@ async def test_an_opening_that_cannot_be(served: Served, changed: dict[str, Any]
     call = served.connect()
     opening = await served.opening(**changed)
     before = await served.rig.world.rows()
-    await call.write(opening)
+    await say(call, opening)
     assert await reason(call) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
     assert field in await call.details()
     assert await served.rig.world.rows() == before
@@ -173,7 +174,7 @@ async def test_an_opening_that_cannot_be(served: Served, changed: dict[str, Any]
 @pytest.mark.parametrize("first", [data(b"x"), window(1), pb.SessionFrame()])
 async def test_the_first_frame_must_be_open(served: Served, first: pb.SessionFrame) -> None:
     call = served.connect()
-    await call.write(first)
+    await say(call, first)
     assert await reason(call) == (grpc.StatusCode.INVALID_ARGUMENT, "BROKEN_FRAMES")
 
 
@@ -195,7 +196,7 @@ async def test_identity_and_token_are_both_needed(served: Served) -> None:
     ):
         served.who = who
         call = served.connect()
-        await call.write(opening)
+        await say(call, opening)
         code, why = await reason(call)
         assert why == expected[1], who
         if who != "bob":
@@ -206,7 +207,7 @@ async def test_identity_and_token_are_both_needed(served: Served) -> None:
 @pytest.mark.parametrize("frame", [data(b"x", 9), data(bytes(262_145)), window(1 << 30), pb.SessionFrame()])
 async def test_broken_frames_end_the_call(served: Served, frame: pb.SessionFrame) -> None:
     call, opened = await served.opened()
-    await call.write(frame)
+    await say(call, frame)
     assert await reason(call) == (grpc.StatusCode.INVALID_ARGUMENT, "BROKEN_FRAMES")
     await served.rig.ended(opened.session_id)
     assert served.rig.node().is_closed

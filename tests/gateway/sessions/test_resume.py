@@ -261,6 +261,7 @@ async def test_a_locked_user_does_not_come_back(rig: Rig) -> None:
     assert (await rig.ended(session_id)).end is End.LOCKED
 
 
+@pytest.mark.alone
 @pytest.mark.rule("R25")
 @pytest.mark.parametrize(
     ("act", "end"),

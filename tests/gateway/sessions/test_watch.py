@@ -77,6 +77,7 @@ async def lock_only(world: World, _: str) -> object:
     return None
 
 
+@pytest.mark.alone
 @pytest.mark.rule("R25")
 @pytest.mark.parametrize(
     ("act", "end", "words"),

@@ -20,6 +20,7 @@ from jitgate.v1.agent_pb2 import (
     SessionRunning,
 )
 from tests.gateway.nodes.agents.rig import Joined, Rig
+from tests.refusals import say
 
 REQUEST = OpenUpstream(
     login="root",
@@ -85,7 +86,7 @@ class Puppet:
     async def serve(self, order: Any, **changes: Any) -> Any:
         call = self.stub.Serve()
         serve = {"session_id": order.session_id, "nonce": order.nonce, **changes}
-        await call.write(NodeFrame(serve=ServeSession(**serve)))
+        await say(call, NodeFrame(serve=ServeSession(**serve)))
         return call
 
     async def session(self, **changes: Any) -> tuple[Any, ResumableUpstream, Sink]:

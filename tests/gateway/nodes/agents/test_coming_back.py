@@ -24,6 +24,7 @@ from jitgate.v1.session_pb2 import SessionData
 from tests.conformance.connectors import eventually
 from tests.gateway.nodes.agents.puppet import REQUEST, RUNNING, Puppet, Sink, attached, ended
 from tests.gateway.nodes.agents.rig import Joined, Rig
+from tests.refusals import say
 
 SESSION = REQUEST.session_id
 pytestmark = pytest.mark.rule("R33")
@@ -298,7 +299,7 @@ async def test_as_many_as_there_may_be_are_told_and_one_more_is_too_many(rig: Ri
     for wrong in ([*names, "s-ffffffffffffffffffff"], ["s-FFFFFFFFFFFFFFFFFFFF"], ["x"]):
         async with joined.dialled() as stub:
             control = stub.Attach()
-            await control.write(AgentMessage(hello=AgentHello(protocol=1, held=wrong)))
+            await say(control, AgentMessage(hello=AgentHello(protocol=1, held=wrong)))
             assert await ended(control) == "INVALID_ARGUMENT"
     assert len(told.heard) == 1
 

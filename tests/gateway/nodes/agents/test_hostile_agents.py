@@ -29,6 +29,7 @@ from jitgate.v1.session_pb2 import SessionData, SessionResize, SessionWindow
 from tests.conformance.connectors import eventually
 from tests.gateway.nodes.agents.puppet import REQUEST, RUNNING, Puppet, Sink, attached, ended
 from tests.gateway.nodes.agents.rig import REPLICA, Rig
+from tests.refusals import say
 
 BROKEN: dict[str, list[NodeFrame]] = {
     "offset ahead": [NodeFrame(data=SessionData(offset=7, payload=b"x"))],
@@ -59,7 +60,7 @@ async def test_a_session_that_breaks_the_contract_is_lost_and_the_others_go_on(p
     if case == "more than the credit":
         upstream.pause_reading()
     for frame in BROKEN[case]:
-        await call.write(frame)
+        await say(call, frame)
     assert await ended(call) == "INVALID_ARGUMENT"
     upstream.resume_reading()
     assert isinstance(sink.end, Lost)
@@ -179,7 +180,7 @@ async def test_the_second_agent_of_a_node_takes_the_place_of_the_first(puppet: P
     _, _, sink = await puppet.session()
     async with puppet.joined.dialled() as stub:
         early = stub.Attach()
-        await early.write(AgentMessage(hello=AgentHello(protocol=1)))
+        await say(early, AgentMessage(hello=AgentHello(protocol=1)))
         assert await ended(early) == "RESOURCE_EXHAUSTED"  # not at once: two would take turns without end
     assert sink.end is None
     await asyncio.sleep(1.0)
