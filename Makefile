@@ -1,12 +1,14 @@
 # `make demo` shows the main job, `make test` checks everything; both install what they need.
 PYTHON ?= python3
 BIN := .venv/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 SOURCES := approvals clients gateway notifiers policy recorder tests
 
 .PHONY: demo demo-stop test bench lint types proto constraints packages clean
 
 # make demo AWS=1: recordings go to stand-ins of S3 and KMS.
-demo: $(BIN)/.installed packages
+demo: $(if $(AWS),$(BIN)/.installed,$(BIN)/.runtime)
+	tests/debian-packages.sh openssh-client openssh-server
 	$(BIN)/python -m tests.demo $(if $(AWS),--aws)
 
 # Ends what the demo left running.
@@ -41,10 +43,15 @@ types: $(BIN)/.installed
 packages:
 	tests/debian-packages.sh
 
-$(BIN)/.installed: pyproject.toml constraints.txt
+# What runs, without the tools of tests: the demo need not wait for those.
+$(BIN)/.runtime: pyproject.toml constraints-runtime.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r constraints.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(PIP) --require-hashes -r constraints-runtime.txt
+	$(PIP) --no-deps --no-build-isolation -e .
+	touch $@
+
+$(BIN)/.installed: $(BIN)/.runtime constraints.txt
+	$(PIP) --require-hashes -r constraints.txt
 	touch $@
 
 # The contract's generated code is committed, so that installing needs no compiler.
@@ -53,10 +60,12 @@ proto: $(BIN)/.installed
 	  --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
 	  --mypy_out=quiet:proto --mypy_grpc_out=quiet:proto proto/jitgate/v1/*.proto
 
-# Versions and hashes of everything, and no address.
+# Versions and hashes of everything, and no address; then of those among them that run.
+PIN := $(BIN)/pip-compile --quiet --all-build-deps --allow-unsafe --generate-hashes --strip-extras --no-header --no-annotate \
+  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 constraints: $(BIN)/.installed
-	$(BIN)/pip-compile --quiet --upgrade --extra dev --all-build-deps --allow-unsafe --generate-hashes --strip-extras \
-	  --no-header --no-annotate --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --output-file constraints.txt pyproject.toml
+	$(PIN) --upgrade --extra dev --output-file constraints.txt pyproject.toml
+	$(PIN) --extra dkim --constraint constraints.txt --output-file constraints-runtime.txt pyproject.toml
 
 clean:
 	[ ! -d .demo ] || $(MAKE) demo-stop

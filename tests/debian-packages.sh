@@ -3,7 +3,8 @@
 # Starts no service and leaves /etc alone; without root it changes nothing: tests then say what they miss.
 set -eu
 
-PACKAGES="openssh-client openssh-server postgresql"
+# All of them, or those that are named.
+PACKAGES="${*:-openssh-client openssh-server postgresql}"
 
 [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null || exit 0
 
