@@ -187,6 +187,7 @@ def assemble(
         data_keys,
         recordings.signer,
         durability=Durability(settings.recordings.durability),
+        quota=settings.recordings.quota,
         observer=RecordingIndex(database, store, clock, changes),
         clock=clock,
     )
@@ -233,7 +234,7 @@ def assemble(
         preferences=SessionPreferences(database, changes, clock, recordings.pool, recordings.log_sinks),
         database=database,
         checks=(
-            *checks(settings, database, recordings, providers),
+            *checks(settings, database, recordings, providers, recorder.room),
             *channel_checks(channels, database, clock),
         ),
         clock=clock,

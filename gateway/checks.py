@@ -25,6 +25,7 @@ from gateway.store.database import Database
 from gateway.store.preferences import Preferences
 from recorder.errors import KeyRefused, KeyUnavailable, RecorderError, StoreUnavailable
 from recorder.object_stores.s3 import S3Store
+from recorder.room import Room
 from recorder.signatures import algorithm_of
 
 _LOW_SPACE_BYTES = 1 << 30
@@ -38,6 +39,7 @@ def checks(
     database: Database,
     recordings: RecordingParts,
     providers: Mapping[str, Provider],
+    room: Room,
 ) -> tuple[Check, ...]:
     """The checks of this process, each against the real thing."""
 
@@ -47,7 +49,8 @@ def checks(
         return Diagnosis("database", True, f"{database.engine.dialect.name} answers")
 
     async def check_spool() -> Diagnosis:
-        return await asyncio.to_thread(_check_folder, "spool", settings.spool_directory)
+        found = await asyncio.to_thread(_check_folder, "spool", settings.spool_directory)
+        return _check_room(room) if room.is_crowded else found
 
     async def check_store() -> Diagnosis:
         if isinstance(recordings.store, S3Store):
@@ -90,6 +93,14 @@ def checks(
         Check("signing key", check_signature),
         *(_provider_check(provider) for provider in providers.values()),
     )
+
+
+def _check_room(room: Room) -> Diagnosis:
+    advice = (
+        "No session that must be recorded begins; those that print much wait, and end after a while. Cure what "
+        "uploads wait for, or give the spool more room: spool_quota_mib, spool_min_free_mib, its disk."
+    )
+    return Diagnosis("spool", False, str(room), advice)
 
 
 def _provider_check(provider: Provider) -> Check:

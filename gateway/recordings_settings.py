@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from gateway.identity.oidc.settings import is_trustworthy
+from recorder.room import Quota
 
 
 class _Section(BaseModel):
@@ -123,7 +124,17 @@ class Recordings(_Section):
     key_provider: Literal["local", "aws_kms"] = "local"
     kms: Kms | None = None
     spool: Path | None = None  # <data_dir>/spool
+    spool_quota_mib: int | None = Field(default=None, ge=16, le=1 << 30)  # half of its disk
+    spool_min_free_mib: int = Field(default=256, ge=0, le=1 << 30)
+    # How long a session waits for room in a spool that is nearly full, before it ends.
+    spool_patience_seconds: int = Field(default=300, ge=0, le=86400)
     durability: Literal["process", "sync"] = "process"
+
+    @property
+    def quota(self) -> Quota:
+        """What the spool may take."""
+        size = None if self.spool_quota_mib is None else self.spool_quota_mib << 20
+        return Quota(size, self.spool_min_free_mib << 20, self.spool_patience_seconds)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

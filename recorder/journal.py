@@ -49,6 +49,7 @@ class Part:
         "number",
         "path",
         "raw_size",
+        "size",
         "start",
     )
 
@@ -60,26 +61,32 @@ class Part:
         self.start = start
         self.batch: Batch | None = Batch(start)
         self.raw_size = 0
+        self.size = 0
         self.kept = 0
         self.dirty = False
         self.fresh = True
         self._seal = seal
         self._records = 0
 
-    def write(self, kind: int, time_us: int, offset: int, payload: bytes | bytearray | memoryview) -> None:
-        """One event into the file, in one write. Raises OSError; then the part takes no more."""
+    def write(self, kind: int, time_us: int, offset: int, payload: bytes | bytearray | memoryview) -> int:
+        """One event into the file, in one write; how many bytes that took there.
+
+        Raises OSError; then the part takes no more.
+        """
         length = len(payload)
         head = RECORD.pack(kind << 24 | length, time_us, offset)
         sealed = self._seal.encrypt(_NONCE.pack(self.number, self._records), b"".join((head, payload)), None)
-        size = _LENGTH.pack(len(sealed))
+        length_on_disk = _LENGTH.size + len(sealed)
         self._records += 1
-        if os.writev(self.fd, (size, sealed)) != len(sealed) + 4:
+        if os.writev(self.fd, (_LENGTH.pack(len(sealed)), sealed)) != length_on_disk:
             raise OSError("short write: the disk under the spool is full")
         batch = self.batch
         if batch is not None:
             batch.heads += head[: HEAD.size]
             batch.payloads += payload
         self.raw_size += HEAD.size + length
+        self.size += length_on_disk
+        return length_on_disk
 
     def close(self) -> None:
         """Give the file descriptor back; a second call does nothing."""

@@ -22,6 +22,7 @@ from recorder.events import (
 from recorder.journal import Part
 from recorder.model import MAX_SIZE, Durability, Kind, Manifest, Stream
 from recorder.ports import Ticks
+from recorder.room import Room
 from recorder.sealing import input_nonce
 from recorder.syncing import GroupSync
 from recorder.uploading import Memory, Uploader
@@ -43,6 +44,7 @@ class Shared:
 
     sync: GroupSync
     memory: Memory
+    room: Room
     segment_bytes: int
     segment_seconds: float
     durability: Durability
@@ -68,13 +70,14 @@ class Recording:
     ) -> None:
         """`began_us`: how long the session has been going on, by the epochs before and by the wall clock."""
         self.session = chain.head.session
-        self.uploader = Uploader(chain, seal, shared.sync, shared.memory, failed=self.fail)
+        self.uploader = Uploader(chain, seal, shared.sync, shared.memory, shared.room, failed=self.fail)
         self.abandoned = False
         self._folder = chain.folder
         self._seal = seal
         self._input_seal = input_seal
         self._sync = shared.sync
         self._memory = shared.memory
+        self._room = shared.room
         self._segment_bytes = shared.segment_bytes
         self._segment_seconds = shared.segment_seconds
         self._durability = shared.durability
@@ -129,6 +132,16 @@ class Recording:
     def failure(self) -> str | None:
         """Why this recording failed and can take no more, or None."""
         return self._failure
+
+    @property
+    def spooled(self) -> int:
+        """Bytes of this recording's journal that are in the spool."""
+        return self.uploader.spooled + (self._part.size if self._part is not None else 0)
+
+    @property
+    def is_held_back(self) -> bool:
+        """The spool is crowded, and this has more than its share in it: nothing more should be written."""
+        return self._room.is_crowded and self.spooled > self._room.share
 
     async def failed(self) -> str:
         """Waits until the recording fails, also while nothing is written; returns why. Never after `close`."""
@@ -189,6 +202,10 @@ class Recording:
     def gap(self, reason: str, lost_bytes: int = 0) -> None:
         """Something is missing here; `lost_bytes` 0 where nobody can know how much."""
         self._tell(Kind.GAP, gap_payload(None, 0, lost_bytes, reason))
+
+    def hand_over(self) -> None:
+        """What was written so far is stored as soon as may be, however young and small its part is."""
+        self._roll()
 
     async def durable(self) -> None:
         """Returns when everything written so far is durable: at once under `process`, else after fdatasync.
@@ -261,6 +278,8 @@ class Recording:
                 raise RepeatedOffset(f"{stream.name} from {offset} on was recorded up to {expected}")
             self._tell(Kind.GAP, gap_payload(stream, offset, offset - expected, "never reached the recorder"))
         if length:
+            if self._room.left <= 0:  # what is not data is small, and how a session ends is always said
+                self.fail(str(self._room))
             self._write(kind, offset, payload)
 
     def _tell(self, kind: Kind, payload: bytes) -> None:
@@ -277,7 +296,7 @@ class Recording:
             part = self._part
             if part is None or part.raw_size >= self._segment_bytes:
                 part = self._begin_part()
-            part.write(kind, time_us, offset, payload)
+            self._room.take(part.write(kind, time_us, offset, payload))
         except OSError as failure:
             self.fail(f"the spool cannot be written: {failure}")
             raise RecordingFailed(f"the spool cannot be written: {failure}") from failure

@@ -27,6 +27,7 @@ from recorder.model import (
 from recorder.ports import Clock, DataKey, KeyProvider, ManifestSigner, ObjectStore, RecordingObserver, Ticks
 from recorder.recording import Recording, Shared
 from recorder.recovery import Finisher, Waiting
+from recorder.room import Quota, Room
 from recorder.sealing import input_seal, journal_seal
 from recorder.spool import (
     SPOOL_FORMAT,
@@ -46,7 +47,9 @@ SEGMENT_BYTES: Final = 8 * 1024 * 1024
 SEGMENT_SECONDS: Final = 60.0
 MEMORY_BYTES: Final = 64 * 1024 * 1024
 RETRY_SECONDS: Final = 30.0
+_LOOK_SECONDS: Final = 1.0
 _AT_ONCE: Final = 4
+_USUAL: Final = Quota()
 
 
 Hold = Callable[[str], bool] | frozenset[str]
@@ -68,6 +71,7 @@ class Recorder:
         signer: ManifestSigner,
         *,
         durability: Durability = Durability.PROCESS,
+        quota: Quota = _USUAL,
         observer: RecordingObserver | None = None,
         clock: Clock = utc_now,
         ticks: Ticks = time.monotonic_ns,
@@ -84,9 +88,11 @@ class Recorder:
         self._clock = clock
         self._finisher = Finisher(spool_dir, store, keys, signer, observer)
         self._sync = GroupSync()
+        self.room = Room(spool_dir, quota)
         self._shared = Shared(
             sync=self._sync,
             memory=Memory(memory_bytes),
+            room=self.room,
             segment_bytes=segment_bytes,
             segment_seconds=segment_seconds,
             durability=durability,
@@ -97,7 +103,8 @@ class Recorder:
         self._live: dict[str, Recording] = {}
         self._hold: Callable[[str], bool] = frozenset[str]().__contains__
         self._holding = Holding(self._finisher, self._begin)
-        self._retries: asyncio.Task[None] | None = None
+        self._held_back: dict[Recording, int] = {}
+        self._workers: list[asyncio.Task[None]] = []
 
     async def start(self, hold: Hold = frozenset()) -> Recovery:
         """Claim a folder in the spool and finish, once each, what dead writers left there.
@@ -108,8 +115,9 @@ class Recorder:
         """
         self._hold = hold.__contains__ if isinstance(hold, frozenset) else hold
         self._writer = await asyncio.to_thread(claim_new, self._spool)
+        await self.room.measure()
         recovery = await self._recover()
-        self._retries = asyncio.get_running_loop().create_task(self._retry())
+        self._workers = [asyncio.create_task(self._retry()), asyncio.create_task(self._keep_room())]
         return recovery
 
     async def stop(self, timeout: float = 10.0) -> None:
@@ -117,10 +125,9 @@ class Recorder:
 
         Suspended recordings and held ones stay as they are.
         """
-        if self._retries is not None:
-            self._retries.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._retries
+        for worker in self._workers:
+            worker.cancel()
+        await asyncio.gather(*self._workers, return_exceptions=True)
         await self._holding.let_go()
         live = [each for each in self._live.values() if not each.abandoned]
         closing = [asyncio.ensure_future(each.close("the recorder was stopped")) for each in live]
@@ -138,8 +145,14 @@ class Recorder:
     async def open(self, session: SessionInfo) -> Recording:
         """Begin a recording: its data keys are wrapped and persisted before this returns.
 
-        Raises RecordingFailed with the reason (no key, no disk, the session is already being recorded).
+        Raises RecordingFailed with the reason (no key, no disk or room in the spool, the session is already being
+        recorded).
         """
+        if self.room.is_crowded:
+            with contextlib.suppress(OSError):  # what was last seen counts, then
+                await self.room.measure()
+        if self.room.is_crowded:
+            raise RecordingFailed(str(self.room))
         if session.session_id in self.held:
             raise RecordingFailed(f"session {session.session_id} is already being recorded")
         return await self._begin(session, self._clock(), None, None)
@@ -268,6 +281,26 @@ class Recorder:
             await asyncio.sleep(RETRY_SECONDS)
             with contextlib.suppress(OSError):  # the spool may be away for a moment; the next round looks again
                 await self._recover()
+
+    async def _keep_room(self) -> None:
+        while True:
+            began = time.monotonic()
+            with contextlib.suppress(OSError):  # the spool may be away for a moment; what is written says so
+                await self.room.measure()
+            self._relieve()
+            # However many files there are, to look at them must not become the work.
+            await asyncio.sleep(max(_LOOK_SECONDS, 20 * (time.monotonic() - began)))
+
+    def _relieve(self) -> None:
+        """Has what is held back stored soon, and ends what has been held back for too long."""
+        now = self._shared.ticks()
+        held_back = [each for each in self._live.values() if each.is_held_back and not each.ended]
+        self._held_back = {each: self._held_back.get(each, now) for each in held_back}
+        for recording, since in self._held_back.items():
+            recording.hand_over()
+            waited = (now - since) / 1e9
+            if waited >= self.room.patience_seconds:
+                recording.fail(f"{self.room}, and that for {waited:.0f} seconds")
 
 
 async def _finished(work: Coroutine[None, None, None]) -> None:

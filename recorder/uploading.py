@@ -18,6 +18,7 @@ from recorder.events import Batch, Tally
 from recorder.journal import Part, read_part
 from recorder.model import Kind
 from recorder.ports import RecordingObserver
+from recorder.room import Room
 from recorder.syncing import GroupSync
 
 TRANSIENT: Final = (KeyUnavailable, StoreUnavailable, ObserverFailed)
@@ -75,12 +76,22 @@ class Uploader:
     """One recording's queue. Its task runs only while there is something to do."""
 
     def __init__(
-        self, chain: Chain, seal: AESGCM, sync: GroupSync, memory: Memory, *, failed: Callable[[str], None]
+        self,
+        chain: Chain,
+        seal: AESGCM,
+        sync: GroupSync,
+        memory: Memory,
+        room: Room,
+        *,
+        failed: Callable[[str], None],
     ) -> None:
         self.chain = chain
+        self.spooled = 0
+        """Bytes in the spool of what was added and is not stored."""
         self._seal = seal
         self._sync = sync
         self._memory = memory
+        self._room = room
         self._failed = failed
         self._queue: deque[_Pending] = deque()
         self._task: asyncio.Task[None] | None = None
@@ -89,6 +100,8 @@ class Uploader:
     def add(self, part: Part | None, end: Tally, ending: bytes | None = None) -> None:
         """Nobody writes to `part` any more; `end` is the tally after it."""
         self._queue.append(_Pending(part, end, ending))
+        if part is not None:
+            self.spooled += part.size
         if self._task is None and self._refused is None:
             self._task = asyncio.get_running_loop().create_task(self._drain())
 
@@ -141,6 +154,8 @@ class Uploader:
             self._memory.free(part)
             with contextlib.suppress(OSError):  # it goes with its folder
                 await asyncio.to_thread(part.path.unlink)  # several milliseconds for a large file
+            self.spooled -= part.size
+            self._room.give(part.size)
 
     def _read(self, part: Part) -> Batch:
         return read_part(part.path.read_bytes(), part.number, self._seal, part.start).batch

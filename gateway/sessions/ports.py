@@ -16,6 +16,10 @@ class Journal(Protocol):
     def failure(self) -> str | None:
         """Why it can take no more, known perhaps before anybody writes to it again."""
 
+    @property
+    def is_held_back(self) -> bool:
+        """It should be given nothing more for now: the node is not read from, and the client's input waits."""
+
     def output(self, data: bytes, offset: int) -> None: ...
 
     def stderr(self, data: bytes, offset: int) -> None: ...
@@ -40,6 +44,7 @@ class _Unrecorded:
     """Keeps nothing: for a `best_effort` session whose recording failed."""
 
     failure: str | None = None
+    is_held_back = False
 
     def output(self, data: bytes, offset: int) -> None: ...
 

@@ -29,6 +29,10 @@ from jitgate.v1.session_pb2 import (
 from recorder.errors import RecordingFailed
 from recorder.model import Stream
 
+HELD_BACK: Final = (
+    "The gateway's spool is nearly full: this session waits until recordings have reached their store, "
+    "and is ended if that takes too long."
+)
 COALESCE_SECONDS: Final = 0.001
 """Output that follows a frame within this time goes into the next one together."""
 
@@ -57,6 +61,7 @@ class Relay:
         "_inward",
         "_log",
         "_outward",
+        "_owes_credit",
         "_pace",
         "_paused",
         "_said_exit",
@@ -116,7 +121,7 @@ class Relay:
         self._broken: Refused | None = None
         self.recorded = recorded or Recorded()
         self._size = (0, 0)
-        self._paused = self._said_exit = self._input_over = False
+        self._paused = self._said_exit = self._input_over = self._owes_credit = False
         self._flushed_at = float("-inf")
 
     # -- from the client ----------------------------------------------------------------------------------------
@@ -171,7 +176,10 @@ class Relay:
         return self._inward.used
 
     def drained(self) -> None:
-        """The node has taken its input: the client may send more."""
+        """The node has taken its input: the client may send more, once that may be recorded."""
+        self._owes_credit = self.journal.is_held_back
+        if self._owes_credit:
+            return
         granted = self._inward.regrant(scarce=self.budget.is_spent)
         if granted and self.ending is None:
             self._say(SessionFrame(window=SessionWindow(credit=granted)))
@@ -248,15 +256,27 @@ class Relay:
             recorded.main += len(new)
         if self._log is not None:
             self._log(new, stderr)
+        if self.journal.is_held_back and not self._paused:
+            self._pause()
+            self.notice(HELD_BACK, "warning")
         if not self.is_attended:
             return
         outward, size = self._outward, len(data)
         outward.add(SESSION_STREAM_STDERR if stderr else SESSION_STREAM_MAIN, data)
-        if not self._paused and outward.is_full:
-            self._paused = True
-            self.upstream.pause_reading()
+        if outward.is_full and not self._paused:
+            self._pause()
         if outward.size == size or outward.size >= MAX_PAYLOAD or now - self._flushed_at >= COALESCE_SECONDS:
             self.wake()
+
+    def _pause(self) -> None:
+        self._paused = True
+        self.upstream.pause_reading()
+
+    def _go_on(self) -> None:
+        """Reads from the node again, where client and recording have room."""
+        if self._paused and self._outward.is_low and not self.journal.is_held_back:
+            self._paused = False
+            self.upstream.resume_reading()
 
     def ended(self, end: UpstreamEnd) -> None:
         """The node's side is over; what waits still goes to the client, and then how it ended."""
@@ -289,6 +309,10 @@ class Relay:
 
     def pass_time(self) -> None:
         """Called a few times a second."""
+        if self.ending is None:
+            self._go_on()
+            if self._owes_credit:
+                self.drained()
 
     def finish(self, message: str) -> Ending:
         """Nothing follows: lets go of the node. How the session ended; by `message` if it went on till now."""
@@ -357,9 +381,7 @@ class Relay:
             return None
         frame = self._outward.next_frame()
         self._flushed_at = self._steady()
-        if self._paused and self._outward.is_low:
-            self._paused = False
-            self.upstream.resume_reading()
+        self._go_on()
         return frame
 
     def due_in(self) -> float | None:

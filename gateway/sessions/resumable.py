@@ -122,9 +122,7 @@ class ResumableRelay(Relay):
         self._outward.drop()
         self._control.clear()
         self.absences.client_left(self._steady())
-        if self._paused:
-            self._paused = False
-            self.upstream.resume_reading()
+        self._go_on()
 
     def no_more_frames(self) -> None:
         """Also how a broken connection can look; who has no more input says so by an eof."""
@@ -155,6 +153,7 @@ class ResumableRelay(Relay):
         self._unseen = self._control[0]
 
     def pass_time(self) -> None:
+        super().pass_time()
         match self.absences.look(self._steady()):
             case Ending() as ending if self.ending is None:
                 self.end(ending)

@@ -1,4 +1,4 @@
-"""A full disk under the spool: strict sessions end and say so, none begins, nothing that was recorded is lost."""
+"""A full disk under the spool, or a full quota: strict sessions end and say so, none begins, nothing is lost."""
 
 import os
 import subprocess
@@ -34,7 +34,11 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory, disk: Path) -> Iterator[GatewayProcess]:
     process = GatewayProcess(
-        tmp_path_factory.mktemp("gateway"), environment={"JITGATE_RECORDINGS__SPOOL": str(disk / "spool")}
+        tmp_path_factory.mktemp("gateway"),
+        environment={
+            "JITGATE_RECORDINGS__SPOOL": str(disk / "spool"),
+            "JITGATE_RECORDINGS__SPOOL_MIN_FREE_MIB": "0",
+        },
     )
     process.start()
     yield process
@@ -48,6 +52,9 @@ def test_a_disk_that_fills_up_and_gets_room_again(on: Stage, disk: Path) -> None
     with Live(on.alice.client, token, command="head -c 100000 /dev/urandom; sleep 60") as quiet:
         wait_for(lambda: len(quiet.output) == 100_000, what="what it prints")
         with Live(on.alice.client, token, command="while head -c 20000 /dev/urandom; do :; done") as loud:
+            wait_for(lambda: len(loud.output) > 4_000_000, 45, "more than the disk holds: it is stored meanwhile")
+            # What is stored makes room again, which something else takes.
+            wait_for(lambda: _fill(filler) or loud.refusal, 45, "the session's end")
             assert loud.until_over() == ("OK", "")
         assert loud.end == "RECORDING_FAILED"
         assert any(severity == "end" and "recording failed" in text for severity, text in loud.notices)

@@ -10,6 +10,7 @@ class Remembering:
     def __init__(self) -> None:
         self.entries: list[tuple[object, ...]] = []
         self.failure: str | None = None
+        self.is_held_back = False
         self.waits = 0
 
     def output(self, data: bytes, offset: int) -> None:

@@ -307,3 +307,27 @@ def test_activity_is_a_byte_in_either_direction(stage: Stage) -> None:
     stage.time = 120.0
     stage.relay.received(data(b"x"))
     assert stage.relay.active_at == 120.0
+
+
+def test_a_recording_that_is_held_back_holds_the_node_and_the_input_back(stage: Stage) -> None:
+    stage.journal.is_held_back = True
+    stage.node.say(b"taken, ")
+    stage.node.say(b"waits")
+    assert stage.node.is_paused
+    assert stage.node.held == 5
+    [_, notice] = stage.deliver()[::-1]
+    assert "nearly full" in notice.notice.text
+    stage.relay.received(data(bytes(INPUT_WINDOW // 2)))
+    stage.relay.drained()
+    stage.relay.pass_time()
+    stage.time += 1
+    assert not any(frame.HasField("window") for frame in stage.deliver())
+    assert stage.node.is_paused
+    stage.journal.is_held_back = False
+    stage.relay.pass_time()
+    assert not stage.node.is_paused
+    stage.time += 1
+    frames = stage.deliver()
+    assert [frame.window.credit for frame in frames if frame.HasField("window")] == [INPUT_WINDOW // 2]
+    assert stage.output() == b"taken, waits"
+    assert not any(frame.HasField("notice") for frame in frames)
