@@ -54,7 +54,7 @@ def test_a_disk_that_fills_up_and_gets_room_again(on: Stage, disk: Path) -> None
         with Live(on.alice.client, token, command="while head -c 20000 /dev/urandom; do :; done") as loud:
             wait_for(lambda: len(loud.output) > 4_000_000, 45, "more than the disk holds: it is stored meanwhile")
             # What is stored makes room again, which something else takes.
-            wait_for(lambda: _fill(filler) or loud.refusal, 45, "the session's end")
+            wait_for(lambda: _fill(filler) and loud.refusal, 45, "the session's end")
             assert loud.until_over() == ("OK", "")
         assert loud.end == "RECORDING_FAILED"
         assert any(severity == "end" and "recording failed" in text for severity, text in loud.notices)
@@ -82,8 +82,8 @@ def test_a_disk_that_fills_up_and_gets_room_again(on: Stage, disk: Path) -> None
     assert on.session(loud.id)["end"] == "SESSION_END_RECORDING_FAILED"
 
 
-def _fill(filler: Path) -> None:
-    """Takes what is left, to the last byte."""
+def _fill(filler: Path) -> bool:
+    """Takes what is left, to the last byte; it did."""
     with filler.open("ab", buffering=0) as file:
         for size in (65_536, 4096, 1):
             try:
@@ -91,6 +91,7 @@ def _fill(filler: Path) -> None:
                     file.write(bytes(size))
             except OSError:
                 continue
+    return True
 
 
 def _is_complete(on: Stage, session_id: str) -> bool:
