@@ -24,6 +24,8 @@ def open_window(plan: Plan, channel: Channel) -> AccessToken:
             return token
     pending = next((r for r in found if r.status == access.ACCESS_REQUEST_STATUS_PENDING), None)
     waits = bool(plan.reason) or (plan.command is None and has_person())
+    if pending is None and not plan.reason:
+        _require_node(plan, channel)
     if not waits:
         _refuse_to_wait(plan, pending)
     request = _decided(plan, channel, pending or start(channel, plan, plan.reason or ask_reason(plan.node)))
@@ -77,6 +79,15 @@ def _mine(plan: Plan, channel: Channel) -> list[AccessRequest]:
     path = "/jitgate.v1.AccessService/ListAccessRequests"
     found = channel.unary(path, wanted, access.ListAccessRequestsResponse).requests
     return sorted(found, key=lambda request: request.window_end.seconds, reverse=True)
+
+
+def _require_node(plan: Plan, channel: Channel) -> None:
+    """Nobody is asked why they need a node that is not there: a mistyped name is told at once, as CallFailed."""
+    from jitgate.v1 import node_pb2
+
+    wanted = node_pb2.GetNodeRequest(node=plan.node)
+    wanted.scope.account, wanted.scope.region = plan.account, plan.region
+    channel.unary("/jitgate.v1.NodeService/GetNode", wanted, node_pb2.GetNodeResponse)
 
 
 def _refuse_to_wait(plan: Plan, pending: AccessRequest | None) -> None:

@@ -9,11 +9,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
+from google.protobuf.message import Message
 
 from jitgate.v1 import session_pb2 as pb
 from tests.clients.conftest import Jit
 from tests.clients.pseudoterminal import Person
+from tests.clients.refusal import Refusal
 from tests.clients.standin import StandIn
 
 
@@ -139,6 +142,16 @@ def test_no_window_and_no_reason_is_an_error_of_ours(jit: Jit) -> None:
     assert done.returncode == 255
     assert done.stderr.splitlines()[0] == "error: there is no open window for db-1"
     assert "--reason" in done.stderr
+
+
+def test_nobody_is_asked_why_they_need_a_node_that_is_not_there(server: StandIn, jit: Jit) -> None:
+    def nowhere(*_: object) -> Message:
+        raise Refusal(grpc.StatusCode.NOT_FOUND, "NODE_NOT_FOUND", "there is no node wbe-1", "Look at the nodes.")
+
+    server.world.answers["GetNode"] = nowhere
+    done = jit("exec", "wbe-1", "--", "true")
+    assert done.returncode == 255
+    assert done.stderr.splitlines() == ["error: there is no node wbe-1", "Look at the nodes."]
 
 
 def test_a_reason_makes_the_request(server: StandIn, jit: Jit) -> None:
