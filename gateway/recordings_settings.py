@@ -128,7 +128,7 @@ class Recordings(_Section):
     spool_min_free_mib: int = Field(default=256, ge=0, le=1 << 30)
     # How long a session waits for room in a spool that is nearly full, before it ends.
     spool_patience_seconds: int = Field(default=300, ge=0, le=86400)
-    durability: Literal["process", "sync"] = "process"
+    durability: Literal["process", "sync", "store"] = "process"
 
     @property
     def quota(self) -> Quota:

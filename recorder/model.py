@@ -56,10 +56,14 @@ STREAM_OF: Final = {
 
 
 class Durability(StrEnum):
-    """What `Recording.durable` waits for: the kernel has the bytes, or the disk has them."""
+    """What `Recording.durable` waits for: the kernel has the bytes, or the disk has them.
+
+    STORE is SYNC with small objects, so that what is `secured` because the object store has it is not far behind.
+    """
 
     PROCESS = "process"
     SYNC = "sync"
+    STORE = "store"
 
 
 class Purpose(StrEnum):

@@ -99,6 +99,17 @@ class Recording:
         return self._tally.output + self._tally.stderr
 
     @property
+    def secured(self) -> int:
+        """How many of those nobody need be able to say again, in case this process and its disk are lost.
+
+        Under STORE: what the object store has. Else what is recorded.
+        """
+        if self._durability is not Durability.STORE:
+            return self.recorded
+        stored = self.uploader.chain.tally
+        return stored.output + stored.stderr
+
+    @property
     def recorded_output(self) -> int:
         """The next offset of output."""
         return self._tally.output
@@ -208,11 +219,11 @@ class Recording:
         self._roll()
 
     async def durable(self) -> None:
-        """Returns when everything written so far is durable: at once under `process`, else after fdatasync.
+        """Returns when everything written so far is durable: at once under PROCESS, else after fdatasync.
 
         Raises RecordingFailed.
         """
-        if self._durability is Durability.SYNC:
+        if self._durability is not Durability.PROCESS:
             await self._sync.wait()
         if self._failure is not None or self.abandoned:
             raise RecordingFailed(self._failure or _SUSPENDED)

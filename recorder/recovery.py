@@ -157,7 +157,7 @@ def _gap(batch: Batch, lost: int, reason: str) -> None:
 def _note_power_loss(batch: Batch, head: SpoolHead) -> None:
     """Say once an epoch that its machine went down, where that may have cost something."""
     now = boot_id()
-    if head.durability == Durability.SYNC or (now and head.boot_id == now):
+    if head.durability != Durability.PROCESS or (now and head.boot_id == now):
         return
     before = len(head.earlier.tally.gaps) if head.earlier else 0
     if all(gap.reason != POWER_LOSS for gap in batch.end().gaps[before:]):

@@ -45,6 +45,9 @@ from recorder.uploading import Memory, Persistent
 
 SEGMENT_BYTES: Final = 8 * 1024 * 1024
 SEGMENT_SECONDS: Final = 60.0
+STORE_SECONDS: Final = 2.0
+STORE_BYTES: Final = 1024 * 1024
+"""The same under STORE: half of what an agent keeps, so that it need not wait for an object's time to be over."""
 MEMORY_BYTES: Final = 64 * 1024 * 1024
 RETRY_SECONDS: Final = 30.0
 _LOOK_SECONDS: Final = 1.0
@@ -88,13 +91,14 @@ class Recorder:
         self._clock = clock
         self._finisher = Finisher(spool_dir, store, keys, signer, observer)
         self._sync = GroupSync()
+        is_store = durability is Durability.STORE
         self.room = Room(spool_dir, quota)
         self._shared = Shared(
             sync=self._sync,
             memory=Memory(memory_bytes),
             room=self.room,
-            segment_bytes=segment_bytes,
-            segment_seconds=segment_seconds,
+            segment_bytes=min(segment_bytes, STORE_BYTES) if is_store else segment_bytes,
+            segment_seconds=min(segment_seconds, STORE_SECONDS) if is_store else segment_seconds,
             durability=durability,
             ticks=ticks,
         )

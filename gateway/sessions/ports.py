@@ -17,6 +17,10 @@ class Journal(Protocol):
         """Why it can take no more, known perhaps before anybody writes to it again."""
 
     @property
+    def secured(self) -> int:
+        """The offset of output (both streams together) before which the node need keep none for the recording."""
+
+    @property
     def is_held_back(self) -> bool:
         """It should be given nothing more for now: the node is not read from, and the client's input waits."""
 
@@ -45,6 +49,7 @@ class _Unrecorded:
 
     failure: str | None = None
     is_held_back = False
+    secured = 1 << 62
 
     def output(self, data: bytes, offset: int) -> None: ...
 

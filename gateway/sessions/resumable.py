@@ -101,7 +101,7 @@ class ResumableRelay(Relay):
         self._flushed_at = float("-inf")
         self.is_attended = True
         self.absences.client_came()
-        node.acknowledged(offset)
+        self._acknowledge()
         self._unseen = b""
         super().opened(session)
 
@@ -154,6 +154,8 @@ class ResumableRelay(Relay):
 
     def pass_time(self) -> None:
         super().pass_time()
+        if self.is_attended and self.ending is None:  # what was recorded is secured some time after
+            self._acknowledge()
         match self.absences.look(self._steady()):
             case Ending() as ending if self.ending is None:
                 self.end(ending)
@@ -179,7 +181,11 @@ class ResumableRelay(Relay):
 
     def _granted(self, credit: int) -> None:
         super()._granted(credit)
-        self._node().acknowledged(self._outward.acknowledged)
+        self._acknowledge()
+
+    def _acknowledge(self) -> None:
+        """The node may drop what the client has and the recording can't lose."""
+        self._node().acknowledged(min(self._outward.acknowledged, self.journal.secured))
 
     def _opened(self, session: Session) -> SessionOpened:
         opened = super()._opened(session)

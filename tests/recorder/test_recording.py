@@ -11,6 +11,7 @@ from collections.abc import Callable
 import pytest
 from tenacity import wait_none
 
+from clients.agent.flow import KEPT_HIGH
 from recorder.errors import KeyUnavailable, RecordingFailed, RepeatedOffset
 from recorder.events import exit_of, resize_of
 from recorder.exporting import raw_output
@@ -399,3 +400,39 @@ async def test_an_observer_that_fails_is_told_again(rig: Rig, monkeypatch: pytes
     manifest = await (await recorder.open(session())).close("logout")
     assert len(told) == 3
     assert rig.ears.manifests == [manifest]
+
+
+async def test_under_store_output_is_secured_once_the_store_has_it(rig: Rig, flaky: Flaky) -> None:
+    flaky.left = 10**9
+    recorder = rig.recorder(durability=Durability.STORE, segment_seconds=0.01)
+    await recorder.start()
+    recording = await recorder.open(session())
+    recording.output(b"out", 0)
+    recording.stderr(b"errors", 0)
+    await recording.durable()
+    async with asyncio.timeout(30):
+        while not rig.ears.waits:
+            await asyncio.sleep(0.01)
+    assert (recording.recorded, recording.secured) == (9, 0)
+    flaky.left = 0
+    async with asyncio.timeout(30):
+        while recording.secured != 9:
+            await asyncio.sleep(0.01)
+    recording.output(b"more", 3)
+    assert (recording.recorded, recording.secured) == (13, 9)
+    await recording.close("exit")
+
+
+@pytest.mark.parametrize("durability", [Durability.PROCESS, Durability.SYNC])
+async def test_else_output_is_secured_once_it_is_recorded(rig: Rig, durability: Durability) -> None:
+    recorder = rig.recorder(durability=durability)
+    await recorder.start()
+    recording = await recorder.open(session())
+    recording.output(b"out", 0)
+    assert recording.secured == 3
+
+
+async def test_under_store_objects_are_small_and_young(rig: Rig) -> None:
+    recorder = rig.recorder(durability=Durability.STORE)
+    assert recorder._shared.segment_seconds == 2
+    assert recorder._shared.segment_bytes == KEPT_HIGH // 2

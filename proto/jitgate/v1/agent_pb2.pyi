@@ -465,7 +465,9 @@ Global___ResumeServing: _TypeAlias = ResumeServing  # noqa: Y015
 
 @_typing.final
 class SessionDurable(_message.Message):
-    """Gateway to agent: the output before this offset is recorded, and the client has it; it need not be kept."""
+    """Gateway to agent: the output before this offset is recorded (where the gateway's durability is "store": is in the
+    object store), and the client has it; it need not be kept.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

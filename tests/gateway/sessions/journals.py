@@ -11,6 +11,7 @@ class Remembering:
         self.entries: list[tuple[object, ...]] = []
         self.failure: str | None = None
         self.is_held_back = False
+        self.secured = 1 << 62
         self.waits = 0
 
     def output(self, data: bytes, offset: int) -> None:

@@ -12,6 +12,7 @@ from gateway.sessions import pump
 from gateway.sessions.model import End, Resuming
 from gateway.store import sessions, tables
 from gateway.store.preferences import RecordingMode
+from recorder.model import Durability
 from tests.gateway.sessions.client import data, eof, hangup, until, window
 from tests.gateway.sessions.conftest import GRACE, Rig, Stay
 from tests.gateway.sessions.test_lifecycle import recorded_output
@@ -470,3 +471,21 @@ async def test_a_slow_client_that_vanishes_holds_nothing_up(rig: Rig) -> None:
     await until(lambda: rig.watch.live[0].relay.recorded.output == 1 << 20)
     back = await rig.back(session_id, 1)
     await until(lambda: len(back.client.output()) == (1 << 20) - 1)
+
+
+async def test_under_store_the_node_keeps_what_the_store_has_not(rig: Rig) -> None:
+    stay = await rig.stay(resumable=True)
+    await stay.opened()
+    (live,) = rig.watch.live
+    assert live.recording is not None
+    live.recording._durability = Durability.STORE
+    rig.process().say(b"seen and recorded")
+    await until(lambda: stay.client.output() == b"seen and recorded")
+    stay.client.say(window(17))
+    rig.process().say(b", and more")
+    await until(lambda: len(stay.client.output()) == 27)
+    stay.client.say(window(5))
+    live.relay.pass_time()
+    assert rig.process().oldest == 0
+    live.recording.hand_over()
+    await until(lambda: rig.process().oldest == 22)  # what the client has confirmed, for the store has it all
