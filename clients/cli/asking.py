@@ -1,9 +1,15 @@
 """Asking the person: on standard error, so that standard output stays a command's result."""
 
+import os
 import sys
 from collections.abc import Callable
 
 from clients.cli.errors import USAGE, Failure
+
+
+def has_person() -> bool:
+    """Whether somebody is there to be asked."""
+    return os.isatty(0) and sys.stderr.isatty()
 
 
 def ask(prompt: str) -> str:

@@ -1,8 +1,5 @@
 """The way to a session: a token of an open window, else the window, else a request and the wait for approval."""
 
-import os
-import sys
-
 from clients.cli import profile, tokens
 from clients.cli.errors import Failure, report
 from clients.cli.options import Plan
@@ -96,8 +93,3 @@ def _begin(plan: Plan, channel: Channel, token: str) -> "Call":
     import clients.cli.relay  # noqa: F401 - while the gateway dials the node, the import costs no time
 
     return call
-
-
-def has_person() -> bool:
-    """Whether somebody is there to be asked."""
-    return os.isatty(0) and sys.stderr.isatty()

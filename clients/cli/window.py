@@ -3,7 +3,7 @@
 import secrets
 
 from clients.cli import tokens, view
-from clients.cli.connect import has_person
+from clients.cli.asking import ask, has_person
 from clients.cli.errors import NOT_YET, REFUSED, Failure
 from clients.cli.options import Plan
 from clients.cli.request_view import node, outcome
@@ -61,8 +61,6 @@ def failed(request: AccessRequest) -> Failure:
 
 def ask_reason(name: str) -> str:
     """Asks the person until there is a reason that the gateway takes."""
-    from clients.cli.asking import ask
-
     view.note(f"There is no open window for {name}: access must be requested.")
     while True:
         reason = ask("Reason: ").strip()
