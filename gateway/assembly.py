@@ -31,6 +31,7 @@ from gateway.api.server import Registration, registration
 from gateway.api.session import SessionService
 from gateway.api.session import add_to_server as add_session_service
 from gateway.api.sign_in import SignInService
+from gateway.api.upload import UploadService
 from gateway.checks import checks
 from gateway.config import Configuration
 from gateway.http import assets
@@ -83,6 +84,7 @@ from gateway.sessions.live import LiveSessions
 from gateway.sessions.opening import Opener
 from gateway.sessions.recordings import RecordingIndex
 from gateway.sessions.service import Sessions
+from gateway.sessions.uploads import Uploads
 from gateway.sessions.watch import Watch
 from gateway.store.changes import Changes
 from gateway.store.database import Database
@@ -111,6 +113,8 @@ from jitgate.v1 import (
     recording_pb2,
     recording_pb2_grpc,
     session_pb2,
+    upload_pb2,
+    upload_pb2_grpc,
 )
 from recorder.model import Durability
 from recorder.service import Recorder
@@ -181,6 +185,7 @@ def assemble(
 
     places = Places(database, recordings.pool)
     store, data_keys = PlacedStore(places), PlacedKeys(places, KeysTold(database, clock))
+    index = RecordingIndex(database, store, clock, changes, replica=replica)
     recorder = Recorder(
         settings.spool_directory,
         store,
@@ -188,9 +193,10 @@ def assemble(
         recordings.signer,
         durability=Durability(settings.recordings.durability),
         quota=settings.recordings.quota,
-        observer=RecordingIndex(database, store, clock, changes),
+        observer=index,
         clock=clock,
     )
+    uploads = Uploads(database, recorder, index, changes, clock, replica=replica)
     attachments = Attachments(database, clock, changes, replica=replica)
     registrations = Registrations(database, keys.agents, changes, clock)
     last_entries = LastEntries(database, clock, changes)
@@ -251,6 +257,7 @@ def assemble(
             attachments.run,
             adoption.run,
             expander.run,
+            uploads.run,
             *((Timers(database, clock, changes).run,) if channels.notifiers or channels.sinks else ()),
             *(one.run for one in _deliverers(channels, database, clock, changes, replica=replica)),
             *told,
@@ -274,6 +281,7 @@ def assemble(
                 SessionService(sessions, Sessions(database, clock, changes)),
             ),
             _serve(recording_pb2, recording_pb2_grpc, RecordingService(library)),
+            _serve(upload_pb2, upload_pb2_grpc, UploadService(uploads)),
             _serve(allowance_pb2, allowance_pb2_grpc, AllowanceService(Allowances(database, changes, clock))),
             _serve(
                 notice_pb2,

@@ -1,4 +1,4 @@
-"""What `jit doctor` asks of the gateway: database, spool, recordings, keys."""
+"""What `jit doctor` asks of the gateway: database, spool, recordings, uploads, keys."""
 
 import asyncio
 import os
@@ -20,7 +20,7 @@ from gateway.places.model import OWN, Allowance
 from gateway.places.pool import DIAGNOSIS, Pool
 from gateway.recording_parts import RecordingParts
 from gateway.session_logs.sinks import LogSinks
-from gateway.store import allowances, preferences
+from gateway.store import allowances, preferences, uploads
 from gateway.store.database import Database
 from gateway.store.preferences import Preferences
 from recorder.errors import KeyRefused, KeyUnavailable, RecorderError, StoreUnavailable
@@ -74,6 +74,15 @@ def checks(
     async def check_logs() -> Diagnosis:
         return await _check_logs(database, recordings.log_sinks)
 
+    async def check_uploads() -> Diagnosis:
+        async with database.read() as connection:
+            failing, aside = await uploads.counts(connection)
+        if failing or aside:
+            found = f"{failing} recordings can't be stored now, {aside} are in quarantine"
+            advice = "Nothing of them is lost. See which and why: jit recordings uploads"
+            return Diagnosis("uploads", False, found, advice)
+        return Diagnosis("uploads", True, "nothing fails, nothing is in quarantine")
+
     async def check_signature() -> Diagnosis:
         signer = recordings.signer
         try:
@@ -87,6 +96,7 @@ def checks(
         Check("database", check_database),
         Check("spool", check_spool),
         Check("recordings", check_store),
+        Check("uploads", check_uploads),
         Check("recording key", check_key),
         Check(_PLACES, check_places),
         Check(_LOGS, check_logs),

@@ -202,6 +202,17 @@ class Quarantined:
 
 
 @dataclass(frozen=True, slots=True)
+class Pending:
+    """What a recording has in the spool. `stored` and `waiting` count segments; `is_open`: more may come."""
+
+    session_id: str
+    spool_bytes: int
+    stored: int
+    waiting: int
+    is_open: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Recovery:
     """What a look at the spools of dead writers came to.
 

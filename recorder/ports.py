@@ -105,16 +105,22 @@ class ObjectStore(Protocol):
 
 
 class RecordingObserver(Protocol):
-    """Hears how recordings end, at least once each and before the spool is freed.
-
-    What it raises means: tell me again.
-    """
+    """Hears how recordings end."""
 
     async def finished(self, manifest: Manifest) -> None:
-        """The manifest is signed and stored; everything of the session is in the object store."""
+        """The manifest is signed and stored; everything of the session is in the object store.
+
+        Said before the spool is freed, and again until nothing is raised.
+        """
 
     async def quarantined(self, spool: Quarantined) -> None:
-        """A spool could not be finished and was moved aside."""
+        """A spool could not be finished and was moved aside.
 
-    async def waiting(self, session_id: str, reason: str) -> None:
-        """An upload or a key is waiting for something outside; it is tried again."""
+        Said once; `Recorder.quarantined` has those that were not taken.
+        """
+
+    async def waiting(self, session_id: str, reason: str, again_in: float) -> None:
+        """An upload or a key is waiting for something outside; it is tried again after so many seconds.
+
+        Said at each try, so what this raises is let pass.
+        """

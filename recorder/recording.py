@@ -20,7 +20,7 @@ from recorder.events import (
     resize_payload,
 )
 from recorder.journal import Part
-from recorder.model import MAX_SIZE, Durability, Kind, Manifest, Stream
+from recorder.model import MAX_SIZE, Durability, Kind, Manifest, Pending, Stream
 from recorder.ports import Ticks
 from recorder.room import Room
 from recorder.sealing import input_nonce
@@ -148,6 +148,14 @@ class Recording:
     def spooled(self) -> int:
         """Bytes of this recording's journal that are in the spool."""
         return self.uploader.spooled + (self._part.size if self._part is not None else 0)
+
+    def pending(self) -> Pending:
+        """What of it is in the spool."""
+        chain = self.uploader.chain
+        stored = len(chain.entries) + sum(len(epoch.segments) for epoch in chain.earlier.epochs)
+        return Pending(
+            self.session.session_id, self.spooled, stored, self.uploader.waiting, is_open=not self.ended
+        )
 
     @property
     def is_held_back(self) -> bool:

@@ -26,6 +26,8 @@ from recorder.uploading import TRANSIENT
 INTERRUPTED: Final = "interrupted: the recorder ended before the session did"
 POWER_LOSS: Final = "the machine went down: up to 50 ms before this may be missing"
 LOST_PART: Final = "a part of the spool is lost"
+RETRY_SECONDS: Final = 30.0
+"""What waits is tried again after so long."""
 TORN_PART: Final = "a part of the spool ends within a record"
 
 T = TypeVar("T")
@@ -84,7 +86,7 @@ class Finisher:
     async def _wait(self, folder: SessionFolder, reason: str) -> Waiting:
         if self.observer is not None:
             with contextlib.suppress(Exception):  # the next try tells again
-                await self.observer.waiting(folder.path.name, reason)
+                await self.observer.waiting(folder.path.name, reason, RETRY_SECONDS)
         return Waiting(folder.path.name, reason)
 
     async def _head(self, folder: SessionFolder) -> SpoolHead | None:

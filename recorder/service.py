@@ -17,6 +17,7 @@ from recorder.model import (
     FIRST_EPOCH,
     Durability,
     Manifest,
+    Pending,
     Purpose,
     Quarantined,
     Recovery,
@@ -26,7 +27,7 @@ from recorder.model import (
 )
 from recorder.ports import Clock, DataKey, KeyProvider, ManifestSigner, ObjectStore, RecordingObserver, Ticks
 from recorder.recording import Recording, Shared
-from recorder.recovery import Finisher, Waiting
+from recorder.recovery import RETRY_SECONDS, Finisher, Waiting
 from recorder.room import Quota, Room
 from recorder.sealing import input_seal, journal_seal
 from recorder.spool import (
@@ -39,6 +40,8 @@ from recorder.spool import (
     claim_dead,
     claim_new,
     newest,
+    quarantined,
+    readmit,
 )
 from recorder.syncing import GroupSync
 from recorder.uploading import Memory, Persistent
@@ -49,7 +52,6 @@ STORE_SECONDS: Final = 2.0
 STORE_BYTES: Final = 1024 * 1024
 """The same under STORE: half of what an agent keeps, so that it need not wait for an object's time to be over."""
 MEMORY_BYTES: Final = 64 * 1024 * 1024
-RETRY_SECONDS: Final = 30.0
 _LOOK_SECONDS: Final = 1.0
 _AT_ONCE: Final = 4
 _USUAL: Final = Quota()
@@ -109,6 +111,7 @@ class Recorder:
         self._holding = Holding(self._finisher, self._begin)
         self._held_back: dict[Recording, int] = {}
         self._workers: list[asyncio.Task[None]] = []
+        self._recovering = asyncio.Lock()
 
     async def start(self, hold: Hold = frozenset()) -> Recovery:
         """Claim a folder in the spool and finish, once each, what dead writers left there.
@@ -182,6 +185,25 @@ class Recorder:
         """
         await self._holding.give_up(session_id)
 
+    async def pending(self) -> list[Pending]:
+        """What is in the spool of this process: of what it writes, and of what it found there. Raises OSError."""
+        found = [folder for writer in self._dead for folder in writer.sessions()]
+        live = [recording.pending() for recording in self._live.values()]
+        return live + await asyncio.to_thread(lambda: [folder.pending() for folder in found])
+
+    async def quarantined(self) -> list[Quarantined]:
+        """What is in the spool's quarantine, whoever put it there. Raises OSError."""
+        return await asyncio.to_thread(quarantined, self._spool)
+
+    async def retry(self, session_id: str) -> bool:
+        """Tries once more to finish a recording that is in quarantine; False: it is not. Raises OSError."""
+        writer = await asyncio.to_thread(readmit, self._spool, session_id)
+        if writer is None:
+            return False
+        self._dead.append(writer)
+        await self._recover()
+        return True
+
     async def _begin(
         self, session: SessionInfo, started_at: datetime, left: Earlier | None, before: SessionFolder | None
     ) -> Recording:
@@ -248,6 +270,10 @@ class Recorder:
             self._live.pop(recording.session.session_id, None)
 
     async def _recover(self) -> Recovery:
+        async with self._recovering:
+            return await self._recover_dead()
+
+    async def _recover_dead(self) -> Recovery:
         claimed = await asyncio.to_thread(claim_dead, self._spool)
         self._dead.extend(claimed)
         fresh = {writer.path for writer in claimed}

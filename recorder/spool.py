@@ -22,12 +22,14 @@ from typing import Final
 from recorder import canonical
 from recorder.errors import DamagedRecording
 from recorder.events import Tally
-from recorder.model import Epoch, Quarantined, SegmentEntry, SessionInfo
+from recorder.model import Epoch, Pending, Quarantined, SegmentEntry, SessionInfo
 from recorder.syncing import sync_folder
 
 SPOOL_FORMAT: Final = "jitgate-spool-2"
 _BEFORE_EPOCHS: Final = "jitgate-spool-1"
 """The format before a recording could go on in a second epoch: nothing is earlier."""
+_QUARANTINE: Final = "quarantine"
+_REASON: Final = "reason.txt"
 _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -145,6 +147,20 @@ class SessionFolder:
             noted.append(found)
         return noted
 
+    def pending(self) -> Pending:
+        """What of it is here and not stored, its writer being gone."""
+        parts = self.parts()
+        stored = len(self.stored())
+        waiting = sum(number >= stored for number in parts)
+        with contextlib.suppress(DamagedRecording, FileNotFoundError):
+            head = self.head()
+            stored += sum(len(epoch.segments) for epoch in head.earlier.epochs) if head.earlier else 0
+        size = 0
+        for number in parts:
+            with contextlib.suppress(FileNotFoundError):  # stored just now
+                size += self.part(number).stat().st_size
+        return Pending(self.path.name, size, stored, waiting, is_open=False)
+
     def remove(self) -> None:
         """Free the spool. Renamed first, so that a half-removed folder is never taken for a recording."""
         done = self.path.with_name(f".done-{self.path.name}-{secrets.token_hex(4)}")
@@ -153,12 +169,12 @@ class SessionFolder:
 
     def quarantine(self, spool: Path, reason: str) -> Quarantined:
         """Move the folder aside with its reason."""
-        aside = spool / "quarantine"
+        aside = spool / _QUARANTINE
         aside.mkdir(mode=0o700, exist_ok=True)
         target = aside / f"{self.path.name}-{secrets.token_hex(4)}"
         self.path.rename(target)
         with contextlib.suppress(OSError):  # a full disk must not keep it among the living
-            (target / "reason.txt").write_text(reason + "\n", encoding="utf-8")
+            (target / _REASON).write_text(reason + "\n", encoding="utf-8")
         return Quarantined(self.path.name, str(target), reason)
 
     def _write_durably(self, name: str, data: bytes) -> None:
@@ -236,6 +252,37 @@ def claim_dead(spool: Path) -> list[WriterFolder]:
             except (BlockingIOError, FileNotFoundError):
                 continue
     return claimed
+
+
+def quarantined(spool: Path) -> list[Quarantined]:
+    """What is in quarantine. Raises OSError."""
+    found = []
+    for path in sorted((spool / _QUARANTINE).glob("s-*-*")):
+        try:
+            reason = (path / _REASON).read_text(encoding="utf-8").strip()
+        except (FileNotFoundError, UnicodeDecodeError):
+            reason = "unknown: its reason could not be written"
+        found.append(Quarantined(path.name.rpartition("-")[0], str(path), reason))
+    return found
+
+
+def readmit(spool: Path, session_id: str) -> WriterFolder | None:
+    """A recording out of the quarantine, in a writer's folder that is ours; None: it is not in there.
+
+    Where it is there more than once, as after another try, the latest comes back. Raises OSError.
+    """
+    aside = [Path(each.path) for each in quarantined(spool) if each.session_id == session_id]
+    if not aside:
+        return None
+    writer = claim_new(spool)
+    try:
+        latest = max(aside, key=lambda path: path.stat().st_ctime_ns)
+        latest.rename(writer.path / session_id)
+        (writer.path / session_id / _REASON).unlink(missing_ok=True)
+    except OSError:
+        writer.release()
+        raise
+    return writer
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from recorder.chain import Chain, once
 from recorder.errors import KeyUnavailable, ObserverFailed, RecordingFailed, StoreUnavailable
@@ -22,7 +22,8 @@ from recorder.room import Room
 from recorder.syncing import GroupSync
 
 TRANSIENT: Final = (KeyUnavailable, StoreUnavailable, ObserverFailed)
-_PATIENCE: Final = wait_exponential(multiplier=0.25, max=30)
+_PATIENCE: Final = wait_random_exponential(multiplier=0.5, max=30)
+"""Each recording waits as long as chance says, at most twice as long each time: not all come back at once."""
 
 T = TypeVar("T")
 
@@ -40,7 +41,10 @@ class Persistent:
 
     async def _tell(self, state: RetryCallState) -> None:
         if self._observer is not None and state.outcome is not None:
-            await self._observer.waiting(self._session_id, str(state.outcome.exception()))
+            with contextlib.suppress(Exception):  # the next try tells again
+                await self._observer.waiting(
+                    self._session_id, str(state.outcome.exception()), state.upcoming_sleep
+                )
 
 
 class Memory:
@@ -104,6 +108,11 @@ class Uploader:
             self.spooled += part.size
         if self._task is None and self._refused is None:
             self._task = asyncio.get_running_loop().create_task(self._drain())
+
+    @property
+    def waiting(self) -> int:
+        """Segments that were added and are not stored."""
+        return len(self._queue)
 
     async def drained(self) -> None:
         """Returns when everything added is stored. Raises what refused it for good."""

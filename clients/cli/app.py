@@ -55,11 +55,12 @@ def _add_commands() -> None:
         sessions,
         signing_in,
         targets,
+        uploads,
     )
 
     for commands in (signing_in, access, connections, deciding, directory, doctor, nodes, events, policies):
         commands.add_to(app)
-    for commands in (activations, allowances, notices, preferences, recordings, roles, sessions, targets):
+    for commands in (activations, allowances, notices, preferences, recordings, roles, sessions, targets, uploads):
         commands.add_to(app)
 
 

@@ -39,6 +39,7 @@ PERMISSIONS: Mapping[Role, frozenset["Permission.ValueType"]] = {
             declared.PERMISSION_TERMINATE_SESSIONS,
             declared.PERMISSION_LOCK,
             declared.PERMISSION_READ_PREFERENCES,
+            declared.PERMISSION_RETRY_UPLOADS,
         }
     ),
     # Exporting belongs to the auditor's work (evidence leaves the gateway), so it needs no seventh role; it stays
@@ -56,6 +57,7 @@ PERMISSIONS: Mapping[Role, frozenset["Permission.ValueType"]] = {
         declared.PERMISSION_WRITE_TARGETS,
         declared.PERMISSION_WRITE_PREFERENCES,
         declared.PERMISSION_WRITE_ALLOWANCES,
+        declared.PERMISSION_RETRY_UPLOADS,
     },
 }
 

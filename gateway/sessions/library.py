@@ -230,7 +230,9 @@ def _unfinished(recording: SessionRecording) -> Refused:
             what_to_do = "Wait until the session has ended, or end it: jit sessions terminate SESSION"
         case RecordingStatus.QUARANTINED:
             reason, message = "RECORDING_QUARANTINED", f"could not be finished: {recording.status_reason}"
-            what_to_do = "Its spool was kept; an administrator finds it in the spool's quarantine folder."
+            what_to_do = (
+                "Its spool was kept. Once cured, an administrator has it tried again: jit recordings uploads"
+            )
         case _:
             because = f" ({recording.status_reason})" if recording.status_reason else ""
             reason, message = "STILL_UPLOADING", f"is still on its way to the object store{because}"

@@ -401,6 +401,24 @@ recording_places = Table(
     Column("place_id", ForeignKey("places.id"), nullable=False),
 )
 
+# What of recordings is still in spools; a row goes when nothing is. A spool may hold what nobody else knows.
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("session_id", String(22), primary_key=True),
+    Column("replica", String(64), nullable=False, index=True),
+    Column("spool_bytes", BigInteger, nullable=False, default=0),
+    Column("segments_stored", Integer),  # none: not told yet
+    Column("segments_waiting", Integer, nullable=False, default=0),
+    Column("waiting_since", UtcDateTime),
+    Column("failure", String(512), nullable=False, default=""),
+    Column("failing_since", UtcDateTime),
+    Column("next_try_at", UtcDateTime),
+    Column("reported_at", UtcDateTime),
+    # An administrator's wish to have it tried again, for whichever replica has its spool.
+    Column("is_retried", Boolean, nullable=False, default=False),
+)
+
 # The audit log: written in the transaction that made what it tells (R29).
 events = Table(
     "events",

@@ -148,6 +148,7 @@ class Things:
             "RecordingService/ExportRecording": {**by_session, "format": "EXPORT_FORMAT_TEXT"},
             "RecordingService/DownloadRecording": by_session,
             "RecordingService/VerifyRecording": by_session,
+            "UploadService/RetryUpload": by_session,
         }
         return payloads.get(method, {})
 
@@ -391,6 +392,8 @@ ELSEWHERE = {
     "RecordingService/VerifyRecording": _gone("RECORDING"),
     "SessionService/Connect": ("PERMISSION_DENIED", "TOKEN_UNKNOWN"),
     "SessionService/TerminateSession": _gone("SESSION"),
+    "UploadService/ListUploads": EMPTY,
+    "UploadService/RetryUpload": _gone("RECORDING"),
 }
 # People and their roles belong to the organization: who reads the directory anywhere reads all of it.
 DIRECTORY = {"AdministrationService/ListUsers", "AdministrationService/ListRoles"}
@@ -429,6 +432,7 @@ def test_somebody_with_every_role_in_another_account_and_region(
 
 # Where even the right person is refused, for what the thing is and not for who asks.
 RIGHT_BUT = {
+    "UploadService/RetryUpload": ("FAILED_PRECONDITION", "NOT_QUARANTINED"),
     "ActivationService/DeleteActivation": NO_SUCH_ACTIVATION,
     "ApprovalService/Revoke": ("FAILED_PRECONDITION", "NOTHING_TO_WITHDRAW"),
     "SessionService/TerminateSession": ("FAILED_PRECONDITION", "SESSION_ENDED"),

@@ -54,7 +54,7 @@ class Ears:
     async def quarantined(self, spool: Quarantined) -> None:
         self.aside.append(spool)
 
-    async def waiting(self, session_id: str, reason: str) -> None:
+    async def waiting(self, session_id: str, reason: str, again_in: float) -> None:
         self.waits.append((session_id, reason))
 
 

@@ -352,7 +352,7 @@ class FusedEars:
     async def quarantined(self, spool: Any) -> None:
         raise AssertionError(spool)
 
-    async def waiting(self, session_id: str, reason: str) -> None:
+    async def waiting(self, session_id: str, reason: str, again_in: float) -> None:
         raise AssertionError(reason)
 
 

@@ -53,6 +53,8 @@ class _PermissionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Permission
     """A registered node's agent, proven by a certificate of the agent CA. No role has it."""
     PERMISSION_WRITE_ALLOWANCES: _Permission.ValueType  # 21
     """What of AWS an account may use. For the whole organization: only a grant of * in both writes it."""
+    PERMISSION_RETRY_UPLOADS: _Permission.ValueType  # 25
+    """Has a recording taken out of quarantine and tried again. It shows nothing of what was recorded."""
 
 class Permission(_Permission, metaclass=_PermissionEnumTypeWrapper):
     """What a caller needs. The gateway refuses to start with a method that declares none (R32)."""
@@ -85,6 +87,8 @@ PERMISSION_AGENT: Permission.ValueType  # 20
 """A registered node's agent, proven by a certificate of the agent CA. No role has it."""
 PERMISSION_WRITE_ALLOWANCES: Permission.ValueType  # 21
 """What of AWS an account may use. For the whole organization: only a grant of * in both writes it."""
+PERMISSION_RETRY_UPLOADS: Permission.ValueType  # 25
+"""Has a recording taken out of quarantine and tried again. It shows nothing of what was recorded."""
 Global___Permission: _TypeAlias = Permission  # noqa: Y015
 
 @_typing.final

@@ -205,7 +205,7 @@ async def test_what_is_not_finished_says_so(shelf: Shelf) -> None:
     got = await shelf.stub.GetRecording(pb.GetRecordingRequest(session_id=session_id))
     assert got.recording.status == pb.RECORDING_STATUS_RECORDING
     assert got.manifest == b""
-    await shelf.rig.index.waiting(session_id, "the object store is away")
+    await shelf.rig.index.waiting(session_id, "the object store is away", 30)
     got = await shelf.stub.GetRecording(pb.GetRecordingRequest(session_id=session_id))
     assert got.recording.status_reason == "the object store is away"
     await shelf.rig.index.quarantined(Quarantined(session_id, "/spool/quarantine/x", "the spool is damaged"))
@@ -219,7 +219,7 @@ async def test_what_is_not_finished_says_so(shelf: Shelf) -> None:
 async def test_a_recording_of_a_session_that_nobody_knows_is_left_alone(shelf: Shelf) -> None:
     before = await shelf.rig.world.rows()
     await shelf.rig.index.quarantined(Quarantined(f"s-{7:020x}", "/spool/quarantine/x", "why"))
-    await shelf.rig.index.waiting(f"s-{7:020x}", "why")
+    await shelf.rig.index.waiting(f"s-{7:020x}", "why", 30)
     assert await shelf.rig.world.rows() == before
 
 

@@ -27,12 +27,15 @@ from gateway.sessions.model import Opening, Resuming, Session, SessionRecording
 from gateway.sessions.opening import Opener
 from gateway.sessions.recordings import RecordingIndex
 from gateway.sessions.service import Sessions
+from gateway.sessions.uploads import Uploads
 from gateway.sessions.watch import Watch
 from gateway.store import preferences, recordings, sessions, tables
 from gateway.store.preferences import Preferences
 from policy.model import PolicyKind
+from recorder.errors import StoreUnavailable
 from recorder.key_providers.local_file import LocalKeyFile
 from recorder.object_stores.local_folder import LocalFolder
+from recorder.ports import Receipt
 from recorder.service import Recorder
 from recorder.session_log.ports import LogLine, LogUnavailable
 from recorder.signing import LocalSigner
@@ -77,6 +80,17 @@ class Stay:
         return caught.value
 
 
+class Objects(LocalFolder):
+    """The store of recordings, which can be away for what is to be put there."""
+
+    is_away = False
+
+    async def put_if_absent(self, name: str, data: bytes, sha256: str) -> Receipt:
+        if self.is_away:
+            raise StoreUnavailable("the store is away")
+        return await super().put_if_absent(name, data, sha256)
+
+
 @dataclass
 class LogFile:
     """The gateway's own target of session logs; `problem` is why it takes nothing."""
@@ -102,17 +116,18 @@ class Rig:
         self.nodes = Nodes()
         self.kept = kept or KeptNodes(WEB)
         self.connectors: dict[str, Connector] = {"ssh": self.nodes, KEEPING: self.kept}
-        self.store = LocalFolder(folder / "objects")
+        self.store = Objects(folder / "objects")
         keys, signer = folder / "keys", folder / "signing.pem"
         self.keys = LocalKeyFile(keys) if keys.exists() else LocalKeyFile.create(keys)
         self.signer = LocalSigner.load(signer) if signer.exists() else LocalSigner.create(signer)
         clock, changes, database = world.clock, world.changes, world.database
         # Real time passes, and the test's time on top of it.
         self.steady = lambda: time.monotonic() + clock.monotonic()
-        self.index = RecordingIndex(database, self.store, clock, changes)
+        self.index = RecordingIndex(database, self.store, clock, changes, replica=replica)
         self.recorder = Recorder(
             folder / "spool", self.store, self.keys, self.signer, observer=self.index, clock=clock
         )
+        self.uploads = Uploads(database, self.recorder, self.index, changes, clock, replica=replica)
         self.watch = Watch(database, world.gate, clock, changes, replica=replica, steady=self.steady)
         self.last_entries = LastEntries(database, clock, changes)
         self.budget = Budget()
