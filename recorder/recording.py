@@ -9,6 +9,7 @@ from typing import Final
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from recorder import canonical
 from recorder.chain import Chain
 from recorder.errors import RecordingFailed, RepeatedOffset
 from recorder.events import (
@@ -22,6 +23,7 @@ from recorder.events import (
 from recorder.journal import Part
 from recorder.model import MAX_SIZE, Durability, Kind, Manifest, Pending, Stream
 from recorder.ports import Ticks
+from recorder.recovery import LOST_SPOOL
 from recorder.room import Room
 from recorder.sealing import input_nonce
 from recorder.syncing import GroupSync
@@ -108,6 +110,20 @@ class Recording:
             return self.recorded
         stored = self.uploader.chain.tally
         return stored.output + stored.stderr
+
+    @property
+    def head(self) -> bytes | None:
+        """Under STORE: with this and the object store another recorder can take it over without the spool."""
+        return canonical.dump(self.uploader.chain.head) if self._durability is Durability.STORE else None
+
+    @property
+    def was_lost(self) -> bool:
+        """It was taken over without its spool: more may have been typed than it knows of."""
+        return any(gap.reason == LOST_SPOOL for gap in self._tally.gaps)
+
+    @property
+    def epoch(self) -> int:
+        return self.uploader.chain.head.epoch
 
     @property
     def recorded_output(self) -> int:

@@ -25,6 +25,7 @@ from recorder.uploading import TRANSIENT
 
 INTERRUPTED: Final = "interrupted: the recorder ended before the session did"
 POWER_LOSS: Final = "the machine went down: up to 50 ms before this may be missing"
+LOST_SPOOL: Final = "the spool is lost: what was not stored is missing, but for what the node said again"
 LOST_PART: Final = "a part of the spool is lost"
 RETRY_SECONDS: Final = 30.0
 """What waits is tried again after so long."""
@@ -103,6 +104,8 @@ class Finisher:
         chain = await self._sealed(folder, head, _end)
         while chain.tally.ended is None:
             batch = Batch(chain.tally.copy())
+            if folder.is_lost:
+                _note_once(batch, head, LOST_SPOOL)
             _end(batch, head)
             await chain.append(batch, sure=0)
         return await self._close(chain)
@@ -115,6 +118,8 @@ class Finisher:
             return await self._close(chain)
         batch = Batch(chain.tally.copy())
         _note_power_loss(batch, head)
+        if folder.is_lost:
+            _note_once(batch, head, LOST_SPOOL)
         if batch:
             await chain.append(batch, sure=0)
         return chain
@@ -161,9 +166,14 @@ def _note_power_loss(batch: Batch, head: SpoolHead) -> None:
     now = boot_id()
     if head.durability != Durability.PROCESS or (now and head.boot_id == now):
         return
+    _note_once(batch, head, POWER_LOSS)
+
+
+def _note_once(batch: Batch, head: SpoolHead, reason: str) -> None:
+    """A gap that an epoch has once, however often it is recovered."""
     before = len(head.earlier.tally.gaps) if head.earlier else 0
-    if all(gap.reason != POWER_LOSS for gap in batch.end().gaps[before:]):
-        _gap(batch, 0, POWER_LOSS)
+    if all(gap.reason != reason for gap in batch.end().gaps[before:]):
+        _gap(batch, 0, reason)
 
 
 def _end(batch: Batch, head: SpoolHead) -> None:

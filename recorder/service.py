@@ -39,9 +39,12 @@ from recorder.spool import (
     boot_id,
     claim_dead,
     claim_new,
+    has,
     newest,
+    parse_head,
     quarantined,
     readmit,
+    stand_in,
 )
 from recorder.syncing import GroupSync
 from recorder.uploading import Memory, Persistent
@@ -177,6 +180,26 @@ class Recorder:
         not wait for the end.
         """
         return await self._holding.take(session_id)
+
+    async def take_over(self, head: bytes) -> None:
+        """Hold a recording whose spool is lost, by its `Recording.head` and what the store has of it.
+
+        The gap is noted; whoever still writes to it is refused by the store. Raises RecordingFailed: it was not
+        made under STORE, or something of it is in this spool.
+        """
+        try:
+            found = parse_head(head)
+        except RecorderError as failure:
+            raise RecordingFailed(f"the recording cannot be taken over: {failure}") from failure
+        session_id = found.session.session_id
+        if found.durability != Durability.STORE or await asyncio.to_thread(has, self._spool, session_id):
+            raise RecordingFailed(f"the recording of {session_id} is not one that is lost and could be taken over")
+        try:
+            writer, folder = await asyncio.to_thread(stand_in, self._spool, found)
+        except OSError as failure:
+            raise RecordingFailed(f"no recording can be made: {failure}") from failure
+        self._dead.append(writer)
+        self._holding.keep(folder)
 
     async def give_up(self, session_id: str) -> None:
         """Finish a held recording as the next start would have without holding it. Nothing, where it is not held.

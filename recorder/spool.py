@@ -3,6 +3,7 @@
 <spool>/.claims                       lock: one process at a time takes writers' folders
 <spool>/w-<16 hex>/.lock              held by the living writer
 <spool>/w-<16 hex>/<session id>/      head.json, stored.jsonl, 000000.journal, 000001.journal, …
+                                      lost: it stands for one that is gone
 <spool>/quarantine/<session id>-<n>/  what could not be finished, and reason.txt
 """
 
@@ -30,6 +31,7 @@ _BEFORE_EPOCHS: Final = "jitgate-spool-1"
 """The format before a recording could go on in a second epoch: nothing is earlier."""
 _QUARANTINE: Final = "quarantine"
 _REASON: Final = "reason.txt"
+_LOST: Final = "lost"
 _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -60,6 +62,17 @@ class SpoolHead:
     earlier: Earlier | None
 
 
+def parse_head(data: bytes) -> SpoolHead:
+    """Raises DamagedRecording."""
+    value = canonical.load(data)
+    found = value.get("format") if isinstance(value, dict) else None
+    if found == _BEFORE_EPOCHS:
+        value |= {"format": SPOOL_FORMAT, "earlier": None}
+    elif found != SPOOL_FORMAT:
+        raise DamagedRecording(f"spool format {found!r}; this version reads {SPOOL_FORMAT}")
+    return canonical.build(SpoolHead, value, "head")
+
+
 @dataclass(frozen=True, slots=True)
 class StoredLine:
     """One line of stored.jsonl: a segment that the object store has, and the tally after it."""
@@ -82,10 +95,15 @@ class SessionFolder:
 
     path: Path
 
-    def create(self, head: SpoolHead) -> None:
-        """Make the folder with its head, durably. FileExistsError: the session is already there."""
+    def create(self, head: SpoolHead, *, is_lost: bool = False) -> None:
+        """Make the folder with its head, durably. FileExistsError: the session is already there.
+
+        `is_lost`: it stands for a folder that is gone, with what was not stored.
+        """
         self.path.mkdir(mode=0o700)
         try:
+            if is_lost:
+                (self.path / _LOST).touch(mode=0o600)
             self._write_durably("head.json", canonical.dump(head))
             sync_folder(self.path.parent)
         except OSError:
@@ -108,13 +126,12 @@ class SessionFolder:
 
     def head(self) -> SpoolHead:
         """Raises DamagedRecording, FileNotFoundError."""
-        value = canonical.load((self.path / "head.json").read_bytes())
-        found = value.get("format") if isinstance(value, dict) else None
-        if found == _BEFORE_EPOCHS:
-            value |= {"format": SPOOL_FORMAT, "earlier": None}
-        elif found != SPOOL_FORMAT:
-            raise DamagedRecording(f"spool format {found!r}; this version reads {SPOOL_FORMAT}")
-        return canonical.build(SpoolHead, value, "head")
+        return parse_head((self.path / "head.json").read_bytes())
+
+    @property
+    def is_lost(self) -> bool:
+        """It stands for a folder that is gone: what the store has is all there is."""
+        return (self.path / _LOST).exists()
 
     def part(self, number: int) -> Path:
         return self.path / f"{number:06d}.journal"
@@ -264,6 +281,23 @@ def quarantined(spool: Path) -> list[Quarantined]:
             reason = "unknown: its reason could not be written"
         found.append(Quarantined(path.name.rpartition("-")[0], str(path), reason))
     return found
+
+
+def has(spool: Path, session_id: str) -> bool:
+    """Whether anything of the session is in the spool, whoever writes it, or in its quarantine."""
+    return any(spool.glob(f"w-*/{session_id}")) or any(spool.glob(f"{_QUARANTINE}/{session_id}-*"))
+
+
+def stand_in(spool: Path, head: SpoolHead) -> tuple[WriterFolder, SessionFolder]:
+    """A folder for a session whose own is lost, in a writer's folder that is ours. Raises OSError."""
+    writer = claim_new(spool)
+    folder = SessionFolder(writer.path / head.session.session_id)
+    try:
+        folder.create(head, is_lost=True)
+    except OSError:
+        writer.release()
+        raise
+    return writer, folder
 
 
 def readmit(spool: Path, session_id: str) -> WriterFolder | None:

@@ -156,6 +156,10 @@ class ResumableUpstream(Upstream, Protocol):
         """The offset of the oldest byte of output that can still be asked for."""
 
     @property
+    def newest(self) -> int:
+        """The offset after the newest byte of output that is known."""
+
+    @property
     def input_offset(self) -> int:
         """The bytes of input that are taken care of: what was written here, and what the node had before.
 
@@ -197,15 +201,16 @@ class ResumingConnector(Connector, Protocol):
         session_id: str,
         *,
         recorded: int,
-        recorded_input: int,
+        recorded_input: int | None,
         grace_seconds: int,
         sink: ResumableSink,
     ) -> ResumableUpstream:
         """A session that an earlier process began and the node keeps; it is running already when this returns.
 
         Output flows to the sink from the offset `recorded` on, but none before who awaits this had their turn.
-        `recorded_input` is the input that an earlier process may have sent, at most; see `input_offset` for what
-        arrived. Whether the session is this node's is for the caller to know. ValueError when it is here already.
+        `recorded_input` is the input that an earlier process may have sent, at most, None: nobody knows; see
+        `input_offset` for what arrived. Whether the session is this node's is for the caller to know. ValueError
+        when it is here already.
 
         Raises Refused: NODE_UNREACHABLE, or UPSTREAM_FAILED when what the node has does not fit; the session is
         over then.

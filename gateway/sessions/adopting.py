@@ -23,10 +23,12 @@ from gateway.sessions.limits import span
 from gateway.sessions.live import AdoptedSession, LiveSessions
 from gateway.sessions.model import End, Ending, Session
 from gateway.sessions.relay import Steady
+from gateway.sessions.resumable import ResumableRelay
 from gateway.sessions.watch import Watch
-from gateway.store import nodes, preferences, sessions
+from gateway.store import nodes, preferences, recording_heads, sessions
 from gateway.store.database import Database
 from recorder.errors import RecordingFailed
+from recorder.recording import Recording
 from recorder.service import Recorder
 
 _log = structlog.get_logger("jitgate.sessions")
@@ -34,16 +36,21 @@ _log = structlog.get_logger("jitgate.sessions")
 LOOK_SECONDS: Final = 0.5
 """How long access can have ended before a session that is not back yet is over."""
 _AT_ONCE: Final = 16
+_CATCH_UP_LOOKS: Final = 250
 _AGAIN_SECONDS: Final = 2.0
 """After a node that is there did not answer: it may only be busy."""
 
 
 @dataclass(slots=True, eq=False)
 class _Expected:
-    """A session that is not back yet. `live` once its recording goes on; `is_named` once its node said that it has
-    it; not tried before `again_at`, in the process's steady time."""
+    """A session that is not back yet.
+
+    `recording` once that can go on, `live` once it does; `is_named` once its node said that it has it; not tried
+    before `again_at`, in the process's steady time.
+    """
 
     session: Session
+    recording: Recording | None = None
     live: AdoptedSession | None = None
     is_named: bool = False
     again_at: float = 0.0
@@ -126,6 +133,8 @@ class Adoption:
             if expected.adopting is not None:
                 expected.adopting.cancel()
                 await asyncio.wait((expected.adopting,))
+            if expected.live is None and expected.recording is not None:
+                expected.recording.suspend()
             if (live := expected.live) is not None:
                 self._watch.leave(live.session.id)
                 live.relay.leave()
@@ -188,9 +197,11 @@ class Adoption:
             return
         if expected.live is None:
             try:
-                recording = await self._recorder.resume(session.id)
+                recording = await self._resumed(expected)
             except RecordingFailed as failure:
-                if session.id not in self._recorder.held:  # else something is away, and may be back soon
+                if (
+                    expected.recording is None and session.id not in self._recorder.held
+                ):  # else something is away, and may be back soon
                     message = f"This session ended: its recording cannot go on: {failure}"
                     self._end(expected, Ending(End.RECORDING_FAILED, message))
                 return
@@ -203,7 +214,8 @@ class Adoption:
                 node,
                 session.id,
                 recorded=relay.recorded.output,
-                recorded_input=relay.recorded.input,
+                # What was typed last may be in no recording when its spool is lost: the node knows.
+                recorded_input=None if expected.live.recording.was_lost else relay.recorded.input,
                 grace_seconds=session.grace_seconds,
                 sink=relay,
             )
@@ -213,11 +225,30 @@ class Adoption:
         except Refused as refused:
             self._end(expected, Ending(End.NODE_GONE, f"This session could not go on: {refused.message}"))
             return
-        del self._expected[session.id]
         relay.adopt(upstream, self._since)
+        await _caught_up(relay, upstream.newest)
+        del self._expected[session.id]
         self._keeping.hold(expected.live, relay)
         self._keeping.settle(session.id)
         relay.wake()
+
+    async def _resumed(self, expected: _Expected) -> Recording:
+        """Its recording, going on; by what the store has where its spool is lost. Raises RecordingFailed."""
+        session_id = expected.session.id
+        if expected.recording is None:
+            if session_id not in self._recorder.held:
+                async with self._database.read() as connection:
+                    head = await recording_heads.get(connection, session_id)
+                if head is not None:
+                    await self._recorder.take_over(head)
+                    _log.warning("adoption.spool_lost", session=session_id)
+            expected.recording = await self._recorder.resume(session_id)
+        async with self._database.transaction() as tx:
+            if not await recording_heads.put(tx.connection, session_id, expected.recording):
+                recording, expected.recording = expected.recording, None
+                recording.suspend()
+                raise RecordingFailed("another gateway goes on with it")
+        return expected.recording
 
     def _end(self, expected: _Expected, ending: Ending) -> None:
         session = expected.session
@@ -233,3 +264,11 @@ class Adoption:
         self._keeping.settle(session.id)
         for connector in self._connectors.values():
             connector.end(session.node_id, session.id)
+
+
+async def _caught_up(relay: ResumableRelay, newest: int) -> None:
+    """Returns when the recording has what the node said by now, for no client has more; or after a while."""
+    for _ in range(_CATCH_UP_LOOKS):
+        if relay.recorded.output >= newest or relay.ending is not None:
+            return
+        await asyncio.sleep(0.02)

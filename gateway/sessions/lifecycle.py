@@ -22,7 +22,7 @@ from gateway.sessions.reasons import stopping, terminated
 from gateway.sessions.relay import Steady
 from gateway.sessions.resumable import ResumableRelay
 from gateway.sessions.watch import Watch
-from gateway.store import events, recordings, sessions
+from gateway.store import events, recording_heads, recordings, sessions
 from gateway.store.database import Database
 
 CAPACITY: Final = 4096
@@ -179,6 +179,7 @@ class Lifecycle:
                 ending = _STOPPED
             if ending is None and live.recording is not None:
                 await recordings.begin(tx.connection, session)
+                await recording_heads.put(tx.connection, session.id, live.recording)
             elif ending is None:
                 await events.append(tx.connection, story.unrecorded(session, problem, self._clock()))
         if ending is not None:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from gateway.sessions.model import RecordingStatus
-from gateway.store import recordings, sessions, uploads
+from gateway.store import recording_heads, recordings, sessions, uploads
 from gateway.store.changes import Changes
 from gateway.store.database import Database
 from gateway.store.events import Event, append
@@ -57,6 +57,7 @@ class RecordingIndex:
                 gaps=len(manifest.gaps),
             )
             await uploads.complete(tx.connection, session_id)
+            await recording_heads.remove(tx.connection, session_id)
             recovered = " after its gateway had died" if manifest.recovered else ""
             await append(
                 tx.connection,

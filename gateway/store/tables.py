@@ -401,6 +401,15 @@ recording_places = Table(
     Column("place_id", ForeignKey("places.id"), nullable=False),
 )
 
+# Of recordings under `durability = store` that are not complete.
+recording_heads = Table(
+    "recording_heads",
+    metadata,
+    Column("session_id", ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True),
+    Column("epoch", Integer, nullable=False),
+    Column("head", LargeBinary, nullable=False),
+)
+
 # What of recordings is still in spools; a row goes when nothing is. A spool may hold what nobody else knows.
 uploads = Table(
     "uploads",

@@ -7,6 +7,8 @@ from typing import Final
 from gateway.nodes.agents import errors
 from jitgate.v1.session_pb2 import SessionData
 
+_MOST: Final = 1 << 62
+"""Nobody has typed more."""
 INPUT_HIGH: Final = 128 * 1024
 """More input than this waits for no node: the writer is asked to wait."""
 
@@ -25,16 +27,17 @@ class Backlog:
         self._waiting_size = 0
         # Offsets: after what the process is known to have taken, and after what was sent.
         self._taken = self._offset = 0
-        self._said_end = self._is_dropped = False
+        self._said_end = self._is_dropped = self._is_unknown = False
 
     @property
     def end(self) -> int:
         """The offset of what is added next."""
         return self._offset + self._waiting_size
 
-    def inherit(self, offset: int) -> None:
-        """Somebody else has sent what is before the offset, or some of it."""
-        self._offset = offset
+    def inherit(self, offset: int | None) -> None:
+        """Somebody else has sent what is before the offset, or some of it; None: the agent says how much."""
+        self._offset = offset or 0
+        self._is_unknown = offset is None
 
     def add(self, data: bytes) -> None:
         self._waiting.append(data)
@@ -79,6 +82,8 @@ class Backlog:
 
         Raises Refused BROKEN_FRAMES for an offset that cannot be.
         """
+        if self._is_unknown and offset <= _MOST:
+            self._offset, self._is_unknown = offset, False
         if not self._taken <= offset <= self._offset:
             raise errors.broken(
                 f"input until {offset} is there where {self._taken} was taken and {self._offset} sent"

@@ -58,7 +58,7 @@ class AgentConnector:
         session_id: str,
         *,
         recorded: int,
-        recorded_input: int,
+        recorded_input: int | None,
         grace_seconds: int,
         sink: ResumableSink,
     ) -> ResumableUpstream:

@@ -72,7 +72,7 @@ class AgentUpstream:
         self._input = Backlog(keeps=bool(self._grace))
         self._size: SessionResize | None = None
 
-    def inherit(self, recorded: int, recorded_input: int, sink: ResumableSink) -> None:
+    def inherit(self, recorded: int, recorded_input: int | None, sink: ResumableSink) -> None:
         """It began in an earlier process. It reads nothing until `resume_reading`."""
         self._sink = sink
         self._is_running = self._is_paused = self._is_inherited = True
@@ -142,6 +142,10 @@ class AgentUpstream:
     @property
     def oldest(self) -> int:
         return self._oldest
+
+    @property
+    def newest(self) -> int:
+        return self._newest
 
     @property
     def input_offset(self) -> int:

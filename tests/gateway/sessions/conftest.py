@@ -34,6 +34,7 @@ from gateway.store.preferences import Preferences
 from policy.model import PolicyKind
 from recorder.errors import StoreUnavailable
 from recorder.key_providers.local_file import LocalKeyFile
+from recorder.model import Durability
 from recorder.object_stores.local_folder import LocalFolder
 from recorder.ports import Receipt
 from recorder.service import Recorder
@@ -109,7 +110,13 @@ class Rig:
     """One gateway process as far as sessions go."""
 
     def __init__(
-        self, world: World, folder: Path, *, replica: str = REPLICA, kept: KeptNodes | None = None
+        self,
+        world: World,
+        folder: Path,
+        *,
+        replica: str = REPLICA,
+        kept: KeptNodes | None = None,
+        durability: Durability = Durability.PROCESS,
     ) -> None:
         self.world = world
         self.folder = folder
@@ -125,7 +132,13 @@ class Rig:
         self.steady = lambda: time.monotonic() + clock.monotonic()
         self.index = RecordingIndex(database, self.store, clock, changes, replica=replica)
         self.recorder = Recorder(
-            folder / "spool", self.store, self.keys, self.signer, observer=self.index, clock=clock
+            folder / "spool",
+            self.store,
+            self.keys,
+            self.signer,
+            observer=self.index,
+            clock=clock,
+            durability=durability,
         )
         self.uploads = Uploads(database, self.recorder, self.index, changes, clock, replica=replica)
         self.watch = Watch(database, world.gate, clock, changes, replica=replica, steady=self.steady)

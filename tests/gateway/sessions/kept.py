@@ -84,6 +84,10 @@ class KeptSession:
         return self.process.oldest
 
     @property
+    def newest(self) -> int:
+        return len(self.process.log)
+
+    @property
     def input_offset(self) -> int:
         return len(self.process.input) + len(self._pending)
 
@@ -215,7 +219,7 @@ class KeptNodes:
         session_id: str,
         *,
         recorded: int,
-        recorded_input: int,
+        recorded_input: int | None,
         grace_seconds: int,
         sink: ResumableSink,
     ) -> KeptSession:
@@ -224,7 +228,8 @@ class KeptNodes:
             raise NodeUnreachable("its agent is not connected", "Wait.")
         process = self.processes[session_id]
         assert grace_seconds == process.request.grace_seconds
-        if not process.oldest <= recorded <= len(process.log) or recorded_input < len(process.input):
+        is_more = recorded_input is not None and recorded_input < len(process.input)
+        if is_more or not process.oldest <= recorded <= len(process.log):
             raise UpstreamFailed("what it keeps does not fit", "Open a new session.")
         session = KeptSession(self, process, recorded)
         self.sessions.append(session)

@@ -174,10 +174,15 @@ async def test_a_gateway_that_stops_leaves_the_session_where_it_is(puppet: Puppe
 
 
 def adopting(
-    puppet: Puppet, sink: Sink, session_id: str = SESSION, recorded: int = 10
+    puppet: Puppet, sink: Sink, session_id: str = SESSION, recorded: int = 10, recorded_input: int | None = 4
 ) -> "asyncio.Task[ResumableUpstream]":
     adopt = puppet.rig.connector.adopt(
-        puppet.joined.node, session_id, recorded=recorded, recorded_input=4, grace_seconds=60, sink=sink
+        puppet.joined.node,
+        session_id,
+        recorded=recorded,
+        recorded_input=recorded_input,
+        grace_seconds=60,
+        sink=sink,
     )
     return asyncio.create_task(adopt)
 
@@ -203,6 +208,23 @@ async def test_a_session_that_nobody_knows_is_adopted(rig: Rig, told: Told) -> N
         call, offset = await resumed(puppet, oldest_output=4, newest_output=12, input_offset=4)
         assert offset == 12
     assert len(told.heard) == 1
+
+
+async def test_what_was_typed_is_the_nodes_to_say_where_nobody_knows(puppet: Puppet) -> None:
+    sink = Sink()
+    adoption = adopting(puppet, sink, recorded_input=None)
+    call, _ = await resumed(puppet, oldest_output=4, newest_output=12, input_offset=9)
+    upstream = await asyncio.wait_for(adoption, 5)
+    assert (upstream.newest, upstream.input_offset) == (12, 9)
+    upstream.write(b"x")
+    assert (await asyncio.wait_for(call.read(), 5)).data == SessionData(offset=9, payload=b"x")
+
+
+async def test_but_not_beyond_all_measure(puppet: Puppet) -> None:
+    adoption = adopting(puppet, Sink(), recorded_input=None)
+    await puppet.serve(await puppet.told("resume"), oldest_output=4, newest_output=12, input_offset=2**64 - 1)
+    with pytest.raises(Refused, match="UPSTREAM_FAILED"):
+        await asyncio.wait_for(adoption, 5)
 
 
 @pytest.mark.parametrize(
