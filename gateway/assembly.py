@@ -32,9 +32,12 @@ from gateway.api.session import SessionService
 from gateway.api.session import add_to_server as add_session_service
 from gateway.api.sign_in import SignInService
 from gateway.api.upload import UploadService
+from gateway.chat.desk import ChatDesk
+from gateway.chat.linking import ChatLinks
+from gateway.chat.listening import Listening
 from gateway.checks import checks
 from gateway.config import Configuration
-from gateway.http import assets
+from gateway.http import assets, chat
 from gateway.http.request_pages import RequestPages
 from gateway.http.routes import Route
 from gateway.http.sign_in import SignInPages
@@ -63,7 +66,7 @@ from gateway.nodes.login import SshLogins
 from gateway.nodes.model import SSH
 from gateway.nodes.registry import NodeRegistry
 from gateway.nodes.ssh import SshConnector
-from gateway.notices.address_book import AddressBook
+from gateway.notices.address_book import LINKED_ONLY, AddressBook
 from gateway.notices.backlog import NoticeBacklog
 from gateway.notices.carriers import Carrier, NoticeCarrier, SinkCarrier
 from gateway.notices.channels import Channels
@@ -142,6 +145,8 @@ class Assembly:
     expander: Expander
     browser_sessions: BrowserSessions
     request_pages: RequestPages
+    channels: Channels
+    chat_desk: ChatDesk
 
 
 def assemble(
@@ -174,6 +179,11 @@ def assemble(
         [channel.plan for channel in channels.notifiers],
         [sink.plan for sink in channels.sinks],
     )
+
+    chat_links = ChatLinks(
+        database, clock, LINKED_ONLY.intersection(channel.plan.kind for channel in channels.notifiers)
+    )
+    chat_desk = ChatDesk(database, clock, requests, reader, chat_links, link_to=expander.link_to)
 
     passwords = Passwords()
     logins = SshLogins(keys.ssh_user_ca, settings.ssh_source_addresses)
@@ -260,6 +270,7 @@ def assemble(
             uploads.run,
             *((Timers(database, clock, changes).run,) if channels.notifiers or channels.sinks else ()),
             *(one.run for one in _deliverers(channels, database, clock, changes, replica=replica)),
+            *(Listening(channel, chat_desk).run for channel in channels.notifiers),
             *told,
         ),
         expander=expander,
@@ -286,7 +297,7 @@ def assemble(
             _serve(
                 notice_pb2,
                 notice_pb2_grpc,
-                NoticeService(NoticeBacklog(database, changes, clock), AddressBook(database, clock)),
+                NoticeService(NoticeBacklog(database, changes, clock), AddressBook(database, clock), chat_links),
             ),
             _serve(administration_pb2, administration_pb2_grpc, administration),
             _serve(identity_pb2, identity_pb2_grpc, IdentityService()),
@@ -301,6 +312,8 @@ def assemble(
             database, changes, clock, timedelta(minutes=settings.http.session_minutes)
         ),
         request_pages=RequestPages(requests, reader),
+        channels=channels,
+        chat_desk=chat_desk,
     )
 
 
@@ -335,6 +348,7 @@ def http_routes(parts: Assembly, public_url: str, clock: Clock) -> tuple[Route, 
         *assets.routes(),
         *sign_in.routes(),
         *parts.request_pages.routes(),
+        *chat.routes(parts.channels.notifiers, parts.chat_desk),
     )
 
 

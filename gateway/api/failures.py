@@ -6,6 +6,8 @@ from gateway.errors import Kind, Refused
 from gateway.store.failures import DatabaseUnavailable, OutcomeUnknown, WriteConflict
 
 _SOON = timedelta(seconds=2)
+PASSING = frozenset({Kind.UNAVAILABLE, Kind.ABORTED})
+"""The kinds of refusal that are nobody's fault: the same may work in a moment."""
 
 
 def refusal_of(stopped: Refused | DatabaseUnavailable | WriteConflict) -> Refused:

@@ -4,6 +4,7 @@
 
 from gateway.api import values
 from gateway.api.current import caller
+from gateway.chat.linking import ChatLinks
 from gateway.notices.address_book import AddressBook
 from gateway.notices.backlog import NoticeBacklog
 from gateway.store.contacts import Contact
@@ -13,9 +14,10 @@ from jitgate.v1 import notice_pb2_grpc
 
 
 class NoticeService(notice_pb2_grpc.NoticeServiceServicer):
-    def __init__(self, backlog: NoticeBacklog, address_book: AddressBook) -> None:
+    def __init__(self, backlog: NoticeBacklog, address_book: AddressBook, chat_links: ChatLinks) -> None:
         self._backlog = backlog
         self._address_book = address_book
+        self._chat_links = chat_links
 
     async def ListNotices(self, request: pb.ListNoticesRequest, context: object) -> pb.ListNoticesResponse:
         size, key = values.page(request.page)
@@ -45,6 +47,18 @@ class NoticeService(notice_pb2_grpc.NoticeServiceServicer):
     async def RemoveContact(self, request: pb.RemoveContactRequest, context: object) -> pb.RemoveContactResponse:
         await self._address_book.remove(caller(), request.user_id, request.kind)
         return pb.RemoveContactResponse()
+
+    async def CreateChatLink(
+        self, request: pb.CreateChatLinkRequest, context: object
+    ) -> pb.CreateChatLinkResponse:
+        made = await self._chat_links.new_code(caller(), request.kind)
+        return pb.CreateChatLinkResponse(code=made.code, expires_at=values.timestamp(made.expires_at))
+
+    async def RemoveChatLink(
+        self, request: pb.RemoveChatLinkRequest, context: object
+    ) -> pb.RemoveChatLinkResponse:
+        await self._chat_links.unlink(caller(), request.kind)
+        return pb.RemoveChatLinkResponse()
 
 
 def _after(key: list[object]) -> tuple[int, str] | None:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from gateway.notices.expanding import ChannelPlan, SinkPlan
 from gateway.notices.settings import ChannelSettings, SinkSettings
+from notifiers.chat import ChatNotifier, Desk, Endpoint
 from notifiers.errors import NotDelivered, TryAgain, Unusable
 from notifiers.events.model import PublishedEvent
 from notifiers.events.ports import EventSink
@@ -69,6 +70,18 @@ class Channel:
 
     async def check(self) -> str:
         return await self._plugin.get().check()
+
+    @property
+    def endpoints(self) -> Sequence[Endpoint]:
+        """Where its chat service posts to; none for a channel that can't be used when the gateway starts."""
+        made = self._plugin.made
+        return made.endpoints if isinstance(made, ChatNotifier) else ()
+
+    async def listen(self, desk: Desk) -> None:
+        """As `ChatNotifier.listen`; returns at once for a channel whose messages can't be acted on."""
+        made = self._plugin.get()
+        if isinstance(made, ChatNotifier):
+            await made.listen(desk)
 
     async def close(self) -> None:
         await self._plugin.close()

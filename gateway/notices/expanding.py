@@ -73,6 +73,10 @@ class Expander:
         self.public_url = ""
         """Where people's browsers find the web listener, once it listens."""
 
+    def link_to(self, request_id: str) -> str:
+        """The address of a request's page; empty: there is none."""
+        return f"{self.public_url}/requests/{request_id}" if self.public_url else ""
+
     async def run(self) -> None:
         """Runs until it is cancelled. A failure is logged and tried again."""
         with self._changes.subscribe(*([TOPIC] if self._tells else [])) as changed:
@@ -147,7 +151,7 @@ class Expander:
         asked = await deciders(connection, life, now)
         requester = await directory.get(connection, life.requester.user_id, now)
         subject = subject_of(request, requester.display_name if requester else "")
-        link = f"{self.public_url}/requests/{life.id}" if self.public_url else ""
+        link = self.link_to(life.id)
         made = []
         for channel in self._channels:
             told = await _told(connection, channel.name, life.id)

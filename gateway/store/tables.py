@@ -503,3 +503,13 @@ contacts = Table(
     Column("linked_at", UtcDateTime, nullable=False),
     UniqueConstraint("kind", "key"),
 )
+
+# What `jit link` showed, until it is typed into the chat.
+chat_codes = Table(
+    "chat_codes",
+    metadata,
+    Column("hash", String(64), primary_key=True),
+    Column("user_id", ForeignKey("users.id"), nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+)

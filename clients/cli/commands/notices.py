@@ -6,13 +6,14 @@ import typer
 
 from clients.cli import view
 from clients.cli.asking import confirm
-from clients.cli.commands.parameters import ADMINISTRATION, Output, Yes, printed
+from clients.cli.commands.parameters import ADMINISTRATION, SIGN_IN, Output, Yes, printed
 from clients.cli.gateway import gateway
 from clients.cli.view import Format
 from jitgate.v1 import notice_pb2 as notice
 
 notices = typer.Typer(help="What people and other systems are still to be told.", no_args_is_help=True)
 contacts = typer.Typer(help="Where people can be reached.", no_args_is_help=True)
+_HOW = {"slack": "as a message to it, or after /jitgate", "teams": "as a message to it"}
 SERVICE = "/jitgate.v1.NoticeService"
 
 User = Annotated[str, typer.Argument(metavar="USER", help="A user's id.")]
@@ -23,6 +24,8 @@ Ids = Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Of jit n
 def add_to(app: typer.Typer) -> None:
     app.add_typer(notices, name="notices", rich_help_panel=ADMINISTRATION)
     app.add_typer(contacts, name="contacts", rich_help_panel=ADMINISTRATION)
+    app.command(rich_help_panel=SIGN_IN)(link)
+    app.command(rich_help_panel=SIGN_IN)(unlink)
 
 
 @notices.command("list")
@@ -115,6 +118,29 @@ def remove(user: User, kind: KindOf, yes: Yes = False) -> None:
         wanted = notice.RemoveContactRequest(user_id=user, kind=kind)
         channel.unary(f"{SERVICE}/RemoveContact", wanted, notice.RemoveContactResponse)
     view.say(f"Removed the {kind} address of {user}.")
+
+
+Chat = Annotated[str, typer.Argument(metavar="CHAT", help="slack or teams.")]
+
+
+def link(chat: Chat, output: Output = Format.TABLE) -> None:
+    """Decide from a chat as yourself: shows a code to type there."""
+    with gateway() as channel:
+        wanted = notice.CreateChatLinkRequest(kind=chat)
+        answer = channel.unary(f"{SERVICE}/CreateChatLink", wanted, notice.CreateChatLinkResponse)
+    if printed(answer, output):
+        return
+    view.say(f"Type this to the app in {chat}, {_HOW.get(chat, 'as a message')}:\n\n  link {answer.code}\n")
+    view.note(f"It works once, {view.relative(answer.expires_at)} at the latest.")
+    view.note("Show it to nobody: whoever types it decides as you.")
+
+
+def unlink(chat: Chat) -> None:
+    """Decide from that chat no more."""
+    with gateway() as channel:
+        wanted = notice.RemoveChatLinkRequest(kind=chat)
+        channel.unary(f"{SERVICE}/RemoveChatLink", wanted, notice.RemoveChatLinkResponse)
+    view.say(f"Your {chat} identity counts no more.")
 
 
 def _show(found: list[notice.Contact]) -> None:

@@ -64,6 +64,16 @@ class NoticeServiceStub:
                 request_serializer=jitgate_dot_v1_dot_notice__pb2.RemoveContactRequest.SerializeToString,
                 response_deserializer=jitgate_dot_v1_dot_notice__pb2.RemoveContactResponse.FromString,
                 _registered_method=True)
+        self.CreateChatLink = channel.unary_unary(
+                '/jitgate.v1.NoticeService/CreateChatLink',
+                request_serializer=jitgate_dot_v1_dot_notice__pb2.CreateChatLinkRequest.SerializeToString,
+                response_deserializer=jitgate_dot_v1_dot_notice__pb2.CreateChatLinkResponse.FromString,
+                _registered_method=True)
+        self.RemoveChatLink = channel.unary_unary(
+                '/jitgate.v1.NoticeService/RemoveChatLink',
+                request_serializer=jitgate_dot_v1_dot_notice__pb2.RemoveChatLinkRequest.SerializeToString,
+                response_deserializer=jitgate_dot_v1_dot_notice__pb2.RemoveChatLinkResponse.FromString,
+                _registered_method=True)
 
 
 class NoticeServiceServicer:
@@ -110,6 +120,20 @@ class NoticeServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateChatLink(self, request, context):
+        """A code that the caller types into the chat, so that what they do there counts as theirs.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveChatLink(self, request, context):
+        """The caller's own chat identity counts no more.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_NoticeServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -142,6 +166,16 @@ def add_NoticeServiceServicer_to_server(servicer, server):
                     servicer.RemoveContact,
                     request_deserializer=jitgate_dot_v1_dot_notice__pb2.RemoveContactRequest.FromString,
                     response_serializer=jitgate_dot_v1_dot_notice__pb2.RemoveContactResponse.SerializeToString,
+            ),
+            'CreateChatLink': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateChatLink,
+                    request_deserializer=jitgate_dot_v1_dot_notice__pb2.CreateChatLinkRequest.FromString,
+                    response_serializer=jitgate_dot_v1_dot_notice__pb2.CreateChatLinkResponse.SerializeToString,
+            ),
+            'RemoveChatLink': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveChatLink,
+                    request_deserializer=jitgate_dot_v1_dot_notice__pb2.RemoveChatLinkRequest.FromString,
+                    response_serializer=jitgate_dot_v1_dot_notice__pb2.RemoveChatLinkResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -306,6 +340,60 @@ class NoticeService:
             '/jitgate.v1.NoticeService/RemoveContact',
             jitgate_dot_v1_dot_notice__pb2.RemoveContactRequest.SerializeToString,
             jitgate_dot_v1_dot_notice__pb2.RemoveContactResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateChatLink(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/jitgate.v1.NoticeService/CreateChatLink',
+            jitgate_dot_v1_dot_notice__pb2.CreateChatLinkRequest.SerializeToString,
+            jitgate_dot_v1_dot_notice__pb2.CreateChatLinkResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveChatLink(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/jitgate.v1.NoticeService/RemoveChatLink',
+            jitgate_dot_v1_dot_notice__pb2.RemoveChatLinkRequest.SerializeToString,
+            jitgate_dot_v1_dot_notice__pb2.RemoveChatLinkResponse.FromString,
             options,
             channel_credentials,
             insecure,

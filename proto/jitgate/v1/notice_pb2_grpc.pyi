@@ -42,6 +42,10 @@ class NoticeServiceStub:
     PutContact: _grpc.UnaryUnaryMultiCallable[_notice_pb2.PutContactRequest, _notice_pb2.PutContactResponse]
     """Sets a person's one address of that kind. Chat identities are linked by the person, not set."""
     RemoveContact: _grpc.UnaryUnaryMultiCallable[_notice_pb2.RemoveContactRequest, _notice_pb2.RemoveContactResponse]
+    CreateChatLink: _grpc.UnaryUnaryMultiCallable[_notice_pb2.CreateChatLinkRequest, _notice_pb2.CreateChatLinkResponse]
+    """A code that the caller types into the chat, so that what they do there counts as theirs."""
+    RemoveChatLink: _grpc.UnaryUnaryMultiCallable[_notice_pb2.RemoveChatLinkRequest, _notice_pb2.RemoveChatLinkResponse]
+    """The caller's own chat identity counts no more."""
 
 @_typing.type_check_only
 class NoticeServiceAsyncStub(NoticeServiceStub):
@@ -57,6 +61,10 @@ class NoticeServiceAsyncStub(NoticeServiceStub):
     PutContact: _aio.UnaryUnaryMultiCallable[_notice_pb2.PutContactRequest, _notice_pb2.PutContactResponse]  # type: ignore[assignment]
     """Sets a person's one address of that kind. Chat identities are linked by the person, not set."""
     RemoveContact: _aio.UnaryUnaryMultiCallable[_notice_pb2.RemoveContactRequest, _notice_pb2.RemoveContactResponse]  # type: ignore[assignment]
+    CreateChatLink: _aio.UnaryUnaryMultiCallable[_notice_pb2.CreateChatLinkRequest, _notice_pb2.CreateChatLinkResponse]  # type: ignore[assignment]
+    """A code that the caller types into the chat, so that what they do there counts as theirs."""
+    RemoveChatLink: _aio.UnaryUnaryMultiCallable[_notice_pb2.RemoveChatLinkRequest, _notice_pb2.RemoveChatLinkResponse]  # type: ignore[assignment]
+    """The caller's own chat identity counts no more."""
 
 class NoticeServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -105,5 +113,21 @@ class NoticeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _notice_pb2.RemoveContactRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_notice_pb2.RemoveContactResponse, _abc.Awaitable[_notice_pb2.RemoveContactResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def CreateChatLink(
+        self,
+        request: _notice_pb2.CreateChatLinkRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_notice_pb2.CreateChatLinkResponse, _abc.Awaitable[_notice_pb2.CreateChatLinkResponse]]:
+        """A code that the caller types into the chat, so that what they do there counts as theirs."""
+
+    @_abc_1.abstractmethod
+    def RemoveChatLink(
+        self,
+        request: _notice_pb2.RemoveChatLinkRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_notice_pb2.RemoveChatLinkResponse, _abc.Awaitable[_notice_pb2.RemoveChatLinkResponse]]:
+        """The caller's own chat identity counts no more."""
 
 def add_NoticeServiceServicer_to_server(servicer: NoticeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,128 @@
+"""Binding a chat identity to a person (R31).
+
+It begins signed in at the gateway, which shows a code; the code is typed into the chat. Never the other way round:
+a code that a chat shows could be somebody else's, and whoever typed it at the gateway would give them their say.
+"""
+
+import hashlib
+import secrets
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+from gateway.chat.people import refuse_outsider, source_of
+from gateway.errors import Kind, Refused
+from gateway.identity.caller import Caller
+from gateway.identity.ports import Clock
+from gateway.store import chat_codes, contacts, directory, events
+from gateway.store.contacts import Contact, Taken
+from gateway.store.database import Database
+from gateway.store.events import Event
+from notifiers.chat import ChatPerson
+
+LIFETIME: Final = timedelta(minutes=10)
+LINKED: Final = "link"
+_LETTERS: Final = "abcdefghjkmnpqrstvwxyz23456789"  # none that looks like another
+_LENGTH: Final = 12
+"""58 bits: more than a chat lets anybody try within ten minutes."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkCode:
+    code: str = field(repr=False)
+    expires_at: datetime
+
+
+class ChatLinks:
+    def __init__(self, database: Database, clock: Clock, kinds: frozenset[str]) -> None:
+        """`kinds`: of the chats that the operator configured."""
+        self._database = database
+        self._clock = clock
+        self._kinds = kinds
+
+    async def new_code(self, caller: Caller, kind: str) -> LinkCode:
+        """A code for the caller to type into that chat; the one before it stops working.
+
+        Raises Refused NO_SUCH_CHAT.
+        """
+        if kind not in self._kinds:
+            there_is = ", ".join(sorted(self._kinds)) or "none"
+            raise Refused(
+                Kind.NOT_FOUND,
+                "NO_SUCH_CHAT",
+                f"this gateway has no chat {kind!r}; there is: {there_is}",
+                "Ask the operator to configure it: [notifications.slack], [notifications.teams]",
+            )
+        now = self._clock()
+        letters = "".join(secrets.choice(_LETTERS) for _ in range(_LENGTH))
+        code = LinkCode("-".join(letters[at : at + 4] for at in range(0, _LENGTH, 4)), now + LIFETIME)
+        async with self._database.transaction() as tx:
+            await chat_codes.put(
+                tx.connection, _hash(code.code), caller.user.id, kind, expires_at=code.expires_at, now=now
+            )
+        return code
+
+    async def redeem(self, person: ChatPerson, typed: str) -> str:
+        """Links the chat identity to whoever got the code, whose id is returned; the code is used up.
+
+        Raises Refused: EXTERNAL_PERSON, WRONG_CODE (also of who may not act any more), ADDRESS_TAKEN.
+        """
+        refuse_outsider(person)
+        now = self._clock()
+        try:
+            async with self._database.transaction() as tx:
+                user_id = await chat_codes.take(tx.connection, _hash(typed), person.kind, now)
+                user = (
+                    None if user_id is None else await directory.get(tx.connection, user_id, now, for_update=True)
+                )
+                if user is None or not user.may_act:
+                    raise Refused(
+                        Kind.PERMISSION_DENIED,
+                        "WRONG_CODE",
+                        "That is no code of this gateway, or it has expired.",
+                        f"Get a new one: jit link {person.kind}",
+                    )
+                await contacts.put(
+                    tx.connection, Contact(user.id, person.kind, person.key, person.address, LINKED, now)
+                )
+                linked = f"{user.id} linked the {person.kind} identity {person.key}"
+                await events.append(tx.connection, _event("chat.linked", now, person, user.id, linked))
+        except Taken:
+            raise Refused(
+                Kind.ALREADY_EXISTS,
+                "ADDRESS_TAKEN",
+                "This chat identity is linked to somebody else.",
+                f"They can give it up: jit unlink {person.kind}",
+            ) from None
+        return user.id
+
+    async def unlink(self, caller: Caller, kind: str) -> None:
+        """Raises Refused NOT_LINKED."""
+        async with self._database.transaction() as tx:
+            known = {contact.kind: contact for contact in await contacts.of_user(tx.connection, caller.user.id)}
+            if kind not in known:
+                raise Refused(
+                    Kind.NOT_FOUND, "NOT_LINKED", f"you have no linked {kind} identity", "See: jit contacts list"
+                )
+            await contacts.remove(tx.connection, caller.user.id, kind)
+            gone = Event(
+                "chat.unlinked",
+                self._clock(),
+                caller.user.id,
+                f"{caller.user.id} unlinked the {kind} identity {known[kind].key}",
+                actor_id=caller.user.id,
+                source_address=caller.source_address,
+                details={"kind": kind, "key": known[kind].key},
+            )
+            await events.append(tx.connection, gone)
+
+
+def _event(what: str, at: datetime, person: ChatPerson, user_id: str, summary: str) -> Event:
+    details = {"kind": person.kind, "key": person.key}
+    return Event(what, at, user_id, summary, actor_id=user_id, source_address=source_of(person), details=details)
+
+
+def _hash(code: str) -> str:
+    """What is stored of a code; case, blanks and dashes do not count, for people type it."""
+    letters = "".join(code.casefold().replace("-", " ").split())
+    return hashlib.sha256(letters.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,132 @@
+"""Decisions from a chat: the same rules as everywhere; whoever may not is written down (R16 to R19, R29, R30)."""
+
+import asyncio
+
+import pytest
+
+from approvals.model import Status
+from gateway.identity.model import Role, RoleGrant
+from gateway.store import tables
+from notifiers.chat import Standing, Verdict
+from notifiers.model import Action
+from policy.model import PolicyKind
+from tests.gateway.access.test_escalation import BATCH, STRICT
+from tests.gateway.chat.conftest import Chat, person
+
+pytestmark = pytest.mark.rule("R30")
+
+
+async def status(chat: Chat, request_id: str) -> Status:
+    return (await chat.world.reader.get(await chat.world.caller("root"), request_id)).life.status
+
+
+async def test_two_levels_from_the_chat(chat: Chat) -> None:
+    request_id = (await chat.world.ask("bob", "db-1")).life.id
+    reply = await chat.do("sam", Action.APPROVE, request_id, comment="go\n ahead", shown_level=1)
+    assert reply.verdict is Verdict.DONE
+    assert (await chat.do("olga", Action.APPROVE, request_id)).verdict is Verdict.DONE
+    request = await chat.world.reader.get(await chat.world.caller("bob"), request_id)
+    assert request.life.status is Status.APPROVED
+    assert [(one.person.user_id, one.comment) for one in request.life.approvals] == [
+        ("sam", "go ahead"),
+        ("olga", ""),
+    ]
+    given = await chat.events("access_request.approval_given")
+    assert {event.source_address for event in given} == {"slack T1/U-sam", "slack T1/U-olga"}
+
+
+async def test_denied_and_revoked(chat: Chat) -> None:
+    request_id = (await chat.world.ask("bob", "db-1")).life.id
+    assert (await chat.do("sam", Action.DENY, request_id)).verdict is Verdict.DONE
+    assert await status(chat, request_id) is Status.REJECTED
+    request_id = (await chat.world.ask("bob", "db-1")).life.id
+    await chat.do("sam", Action.APPROVE, request_id)
+    await chat.do("olga", Action.APPROVE, request_id)
+    assert (await chat.do("olga", Action.REVOKE, request_id)).verdict is Verdict.DONE
+    assert await status(chat, request_id) is Status.REVOKED
+
+
+async def test_who_may_not_is_refused_and_written_down(chat: Chat) -> None:
+    request_id = (await chat.world.ask("bob", "db-1")).life.id
+    refused = {
+        "bob": Verdict.REFUSED,  # the requester
+        "olga": Verdict.REFUSED,  # of the level after this
+        "mallory": Verdict.NOT_LINKED,
+    }
+    for name, verdict in refused.items():
+        reply = await chat.do(name, Action.APPROVE, request_id)
+        assert (reply.verdict, bool(reply.what_to_do)) == (verdict, True), name
+    outsider = await chat.do(person("sam", is_outsider=True), Action.APPROVE, request_id)
+    assert outsider.verdict is Verdict.REFUSED
+    written = {(event.details["key"], event.details["reason"]) for event in await chat.events("chat.refused")}
+    assert written == {
+        ("T1/U-bob", "NOT_PERMITTED"),
+        ("T1/U-olga", "NOT_ELIGIBLE"),
+        ("T1/U-mallory", "NOT_LINKED"),
+        ("T1/U-sam", "EXTERNAL_PERSON"),
+    }
+    assert await status(chat, request_id) is Status.PENDING
+
+
+async def test_somebody_who_left_the_group_or_lost_the_role(chat: Chat) -> None:
+    world = chat.world
+    request_id = (await world.ask("bob", "db-1")).life.id
+    await world.ungrant(RoleGrant("group", "sre", Role.APPROVER))
+    assert (await chat.do("sam", Action.APPROVE, request_id)).verdict is Verdict.REFUSED
+    await world.grant(RoleGrant("group", "sre", Role.APPROVER))
+    async with world.database.transaction() as tx:
+        await world.set(tx.connection, tables.users, "sam", removed_at=world.clock())
+    assert (await chat.do("sam", Action.APPROVE, request_id)).verdict is Verdict.REFUSED
+    assert await status(chat, request_id) is Status.PENDING
+
+
+async def test_a_level_that_wants_a_fresh_sign_in_leads_to_the_page(chat: Chat) -> None:
+    await chat.world.node(BATCH, "batch-1", {"Site": "south"})
+    await chat.world.put(PolicyKind.MANUAL, STRICT)
+    request_id = (await chat.world.ask("bob", "batch-1")).life.id
+    reply = await chat.do("sam", Action.APPROVE, request_id)
+    assert (reply.verdict, reply.link) == (Verdict.SIGN_IN, f"https://gate.example/requests/{request_id}")
+    assert await status(chat, request_id) is Status.PENDING
+    assert not await chat.events("chat.refused")
+
+
+async def test_after_the_end(chat: Chat) -> None:
+    request_id = (await chat.world.ask("bob", "db-1")).life.id
+    await chat.world.requests.cancel(await chat.world.caller("bob"), request_id)
+    assert (await chat.do("sam", Action.APPROVE, request_id)).verdict is Verdict.REFUSED
+
+
+async def test_another_level_than_was_shown(chat: Chat) -> None:
+    request_id = (await chat.world.ask("bob", "db-1")).life.id
+    await chat.do("sam", Action.APPROVE, request_id, shown_level=1)
+    assert (await chat.do("olga", Action.APPROVE, request_id, shown_level=1)).verdict is Verdict.REFUSED
+    assert (await chat.do("olga", Action.APPROVE, request_id, shown_level=2)).verdict is Verdict.DONE
+
+
+async def test_a_click_races_with_the_command_line(chat: Chat) -> None:
+    request_id = (await chat.world.ask("bob", "db-1")).life.id
+    sue = await chat.world.caller("sue")
+    clicked, _ = await asyncio.gather(
+        chat.do("sam", Action.DENY, request_id), chat.world.requests.deny(sue, request_id), return_exceptions=True
+    )
+    assert not isinstance(clicked, BaseException)
+    assert len(await chat.events("access_request.rejected")) == 1
+
+
+@pytest.mark.parametrize("request_id", ["", "oi-ffffffffffff", "../../etc", "oi-" + "f" * 4000])
+async def test_a_request_that_is_not_there(chat: Chat, request_id: str) -> None:
+    assert (await chat.do("sam", Action.APPROVE, request_id)).verdict is Verdict.REFUSED
+
+
+async def test_what_each_viewer_could_do(chat: Chat) -> None:
+    request_id = (await chat.world.ask("bob", "db-1")).life.id
+    standing = await chat.desk.standing(person("sam"), request_id)
+    assert isinstance(standing, Standing)
+    assert standing.actions == (Action.APPROVE, Action.DENY)
+    assert (standing.subject.requester_name, standing.subject.level) == ("Bob", 1)
+    others = await chat.desk.standing(person("bob"), request_id)
+    assert isinstance(others, Standing)
+    assert others.actions == ()
+    nobody = await chat.desk.standing(person("mallory"), request_id)
+    assert not isinstance(nobody, Standing)
+    assert nobody.verdict is Verdict.NOT_LINKED
