@@ -436,6 +436,8 @@ def test_somebody_with_every_role_in_another_account_and_region(
 
 # Where even the right person is refused, for what the thing is and not for who asks.
 RIGHT_BUT = {
+    "NoticeService/CreateChatLink": ("NOT_FOUND", "NO_SUCH_CHAT"),
+    "NoticeService/RemoveChatLink": ("NOT_FOUND", "NOT_LINKED"),
     "UploadService/RetryUpload": ("FAILED_PRECONDITION", "NOT_QUARANTINED"),
     "ActivationService/DeleteActivation": NO_SUCH_ACTIVATION,
     "ApprovalService/Revoke": ("FAILED_PRECONDITION", "NOTHING_TO_WITHDRAW"),
