@@ -31,12 +31,13 @@ class World:
 
 
 @contextlib.contextmanager
-def resume_world(folder: Path) -> Iterator[World]:
-    """Everything runs, until the block ends."""
+def resume_world(folder: Path, **environment: str) -> Iterator[World]:
+    """Everything runs, until the block ends; `environment` is the gateway's."""
     with contextlib.ExitStack() as undo:
         network = undo.enter_context(Network())
         gateway = GatewayProcess(
-            folder / "gateway", environment={"JITGATE_AGENT_PUBLIC_ADDRESS": network.agent.address}
+            folder / "gateway",
+            environment={"JITGATE_AGENT_PUBLIC_ADDRESS": network.agent.address, **environment},
         )
         gateway.start()
         undo.callback(gateway.stop)
