@@ -78,7 +78,7 @@ def checks(
         async with database.read() as connection:
             failing, aside = await uploads.counts(connection)
         if failing or aside:
-            found = f"{failing} recordings can't be stored now, {aside} are in quarantine"
+            found = f"recordings that can't be stored now: {failing}, in quarantine: {aside}"
             advice = "Nothing of them is lost. See which and why: jit recordings uploads"
             return Diagnosis("uploads", False, found, advice)
         return Diagnosis("uploads", True, "nothing fails, nothing is in quarantine")

@@ -67,6 +67,11 @@ def test_a_disk_that_fills_up_and_gets_room_again(on: Stage, disk: Path) -> None
         said = on.alice.person.run("exec", "web-1", "--reason", "look", "--", "echo unrecorded")
         assert (said.returncode, said.stdout) == (255, b"")
         assert "cannot be recorded" in said.stderr.decode()
+        wait_for(
+            lambda: b"the spool is full" in on.administrator.person.run("doctor").stdout,
+            45,
+            "what the doctor finds",
+        )
     assert on.is_alive()
     filler.unlink()
     assert _mount("-o", "remount,size=64m", str(disk)).returncode == 0

@@ -39,6 +39,7 @@ def test_what_is_in_quarantine_is_shown_and_tried_again(on: Stage) -> None:
     assert live.id in shown
     assert "quarantined" in shown
     assert upload["failure"] in shown
+    assert b"in quarantine: 1" in on.administrator.person.run("doctor").stdout
     refused = on.dave.person.run("recordings", "uploads", "--retry", live.id)
     assert refused.returncode == 4
     in_the_way.unlink()
