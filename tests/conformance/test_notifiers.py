@@ -14,10 +14,12 @@ import pytest
 from notifiers.console import Console, ConsoleSettings
 from notifiers.email import EmailNotifier
 from notifiers.ports import Notifier
+from notifiers.teams import TeamsNotifier, TeamsSettings
 from tests.conformance.notifiers import *  # noqa: F403 - the tests
 from tests.conformance.notifiers import Bench, Maker, Shown, opened
 from tests.notifiers.email.servers import PASSWORD, MailServer, mail_server
 from tests.notifiers.email.test_email import signed_in_at
+from tests.notifiers.teams.cloud import CHANNEL, SECRET, Cloud, running_cloud, texts
 
 
 class Pipe(io.StringIO):
@@ -83,6 +85,43 @@ class Mailbox:
         return self.server.down()
 
 
+@dataclass
+class TeamsChat:
+    notifier: Notifier
+    cloud: Cloud
+    address: dict[str, str]
+    nowhere: dict[str, str] | None
+    secrets: tuple[str, ...] = (SECRET, "token-1")
+    updates: bool = True
+    recognizes: bool = False
+
+    def shown(self) -> list[Shown]:
+        return [
+            Shown("\n".join(texts(message)), self.cloud.updates.get(key, 0))
+            for key, message in self.cloud.messages.items()
+        ]
+
+    def is_inert(self, text: str) -> bool:
+        """What people wrote stands in text runs, which know no markup, and nothing is a mention."""
+        [message] = self.cloud.messages.values()
+        [attachment] = message["attachments"]
+        kinds = {element["type"] for element in attachment["content"]["body"]}
+        return (
+            kinds <= {"RichTextBlock", "Input.Text"}
+            and "text" not in message
+            and "entities" not in message
+            and "entities" not in attachment["content"]["msteams"]
+            and "{{" not in text
+            and "\u202e" not in text
+        )
+
+    @contextlib.asynccontextmanager
+    async def down(self) -> AsyncIterator[None]:
+        self.cloud.is_down = True
+        yield
+        self.cloud.is_down = False
+
+
 def body(mail: EmailMessage, kind: str) -> str:
     found = mail.get_body((kind,))
     assert found is not None
@@ -102,7 +141,25 @@ async def mailbox(_request: pytest.FixtureRequest, folder: Path) -> AsyncIterato
         yield Mailbox(EmailNotifier(signed_in_at(server, folder)), server)
 
 
-MAKERS: list[Maker] = [terminal, mailbox]
+@contextlib.asynccontextmanager
+async def teams_channel(request: pytest.FixtureRequest, _folder: Path) -> AsyncIterator[Bench]:
+    request.getfixturevalue("monkeypatch").setenv("TEAMS_TEST_SECRET", SECRET)
+    async with running_cloud() as cloud:
+        notifier = TeamsNotifier(TeamsSettings.model_validate(cloud.settings()))
+        address, nowhere = {"channel": CHANNEL}, {"channel": "19:deleted@thread.tacv2"}
+        yield TeamsChat(notifier, cloud, address, nowhere)
+
+
+@contextlib.asynccontextmanager
+async def teams_person(request: pytest.FixtureRequest, _folder: Path) -> AsyncIterator[Bench]:
+    request.getfixturevalue("monkeypatch").setenv("TEAMS_TEST_SECRET", SECRET)
+    async with running_cloud() as cloud:
+        notifier = TeamsNotifier(TeamsSettings.model_validate(cloud.settings()))
+        nowhere = {**cloud.person(), "conversation": "a:gone"}
+        yield TeamsChat(notifier, cloud, cloud.person(), nowhere)
+
+
+MAKERS: list[Maker] = [terminal, mailbox, teams_channel, teams_person]
 
 
 @pytest.fixture(params=MAKERS, ids=lambda maker: maker.__name__)

@@ -1,0 +1,90 @@
+"""Brings notices to channels and to persons in Microsoft Teams."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from notifiers.errors import Undeliverable
+from notifiers.model import Delivery, NoticeKind, Receipt, Relation
+from notifiers.teams import card as cards
+from notifiers.teams.service import ConnectorService, Gone
+from notifiers.teams.settings import TeamsSettings
+from notifiers.text import cut
+from notifiers.wording import Said, Templates, Wording
+
+_LONGEST = 512  # of what an address holds
+_ASKS_FOR_ATTENTION = frozenset(
+    {
+        NoticeKind.REMINDER,
+        NoticeKind.ESCALATION,
+        NoticeKind.PENDING_ENDS_SOON,
+        NoticeKind.WINDOW_ENDS_SOON,
+        NoticeKind.CONFLICT,
+    }
+)
+
+
+class TeamsNotifier:
+    """A channel's address is `{"channel": "19:…@thread.tacv2"}`, a person's `{"conversation": …, "service_url": …,
+    "user": …}`, as linking learns it. A message's reference holds service, conversation and activity.
+
+    A later notice takes the place of the first one, by PUT, which may be repeated. The service has nothing by
+    which a POST that is repeated after a crash could be known: a first message can come twice then, or a reply.
+    """
+
+    def __init__(self, settings: TeamsSettings, service: ConnectorService | None = None) -> None:
+        """Raises Unusable."""
+        self.concurrency = settings.concurrency
+        self._app_id = settings.app_id
+        self._service = service or ConnectorService(settings)
+        self._wording = Wording(Templates(settings.templates_dir))
+
+    async def deliver(self, delivery: Delivery) -> Receipt:
+        """Raises TryAgain, Undeliverable."""
+        said = self._wording.say(delivery)
+        message = cards.activity(cards.card(delivery, said), said.title)
+        if not delivery.first:
+            return Receipt(await self._send(delivery, message) or None)
+        try:
+            await self._service.change(delivery.first, message)
+        except Gone:  # somebody deleted it
+            return Receipt(await self._send(delivery, message) or None)
+        if _is_told_aloud(delivery):
+            await self._reply(delivery.first, said, delivery.notice.link)
+        return Receipt(delivery.first)
+
+    async def check(self) -> str:
+        """Raises TryAgain, Undeliverable."""
+        await self._service.sign_in()
+        return f"the bot {self._app_id} gets its tokens"
+
+    async def close(self) -> None:
+        await self._service.close()
+
+    async def _send(self, delivery: Delivery, message: Mapping[str, Any]) -> dict[str, str]:
+        address = delivery.recipient.address
+        if channel := _part(address, "channel"):
+            return await self._service.begin_thread(channel, message)
+        conversation, service_url = _part(address, "conversation"), _part(address, "service_url")
+        if not conversation or not service_url:
+            raise Undeliverable("the recipient is neither a channel nor a linked person: jit link teams")
+        return await self._service.say(service_url, conversation, message)
+
+    async def _reply(self, first: Mapping[str, str], said: Said, link: str) -> None:
+        """Into the thread, where there is one: a channel's conversation is that of its first message."""
+        message = cards.activity(cards.reply(said, link), said.title)
+        where = _part(first, "service_url"), _part(first, "conversation")
+        await self._service.say(*where, {**message, "replyToId": _part(first, "activity")})
+
+
+def _is_told_aloud(delivery: Delivery) -> bool:
+    """Nobody is notified of a message that changes: what they wait for, or have to do, is said anew."""
+    return delivery.recipient.relation is not Relation.APPROVER or delivery.notice.kind in _ASKS_FOR_ATTENTION
+
+
+def _part(address: Mapping[str, str], name: str) -> str:
+    return cut(address.get(name, ""), _LONGEST)
+
+
+def make(settings: Mapping[str, Any]) -> TeamsNotifier:
+    """Raises pydantic.ValidationError, Unusable."""
+    return TeamsNotifier(TeamsSettings.model_validate(settings))

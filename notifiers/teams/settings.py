@@ -1,0 +1,83 @@
+"""What an operator says of the bot by which people are told in Microsoft Teams."""
+
+import ipaddress
+import os
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, model_validator
+
+from notifiers.errors import Unusable
+
+Guid = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$", to_lower=True
+    ),
+]
+_Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s?#]{1,255}$")]
+
+
+def is_trustworthy(address: str, *, insecure_loopback: bool) -> bool:
+    """Whether a token can be sent there: nobody reads it on the way."""
+    try:
+        parts = urlsplit(address)
+        host = parts.hostname or ""
+        _ = parts.port  # raises for a port that is none
+    except ValueError:
+        return False
+    if not host or parts.username is not None or not address.isprintable() or " " in address:
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and insecure_loopback and _is_loopback(host))
+
+
+class TeamsSettings(BaseModel):
+    """One bot of one tenant. The addresses are those of Microsoft's public cloud; other clouds have their own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    app_id: Guid
+    tenant_id: Guid  # nobody of another one is heard
+    client_secret_file: Path | None = None  # read at each new token: change it without a restart
+    client_secret_environment: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")
+    service_url: _Url = "https://smba.trafficmanager.net/teams/"  # of channels; persons bring theirs
+    login_url: _Url = "https://login.microsoftonline.com"
+    issuer: _Url = "https://api.botframework.com"  # of tokens that come in, and whom ours are for
+    metadata_url: _Url = "https://login.botframework.com/v1/.well-known/openidconfiguration"
+    insecure_loopback: bool = False  # addresses may be http:// on this host: for trying things out
+    templates_dir: Path | None = None
+    timeout_seconds: int = Field(default=10, ge=1, le=25)
+    concurrency: int = Field(default=4, ge=1, le=32)
+
+    @model_validator(mode="after")
+    def _together(self) -> "TeamsSettings":
+        if (self.client_secret_file is None) == (self.client_secret_environment is None):
+            raise ValueError("the bot needs either client_secret_file or client_secret_environment")
+        for address in (self.service_url, self.login_url, self.metadata_url):
+            if not is_trustworthy(address, insecure_loopback=self.insecure_loopback):
+                raise ValueError(f"{address} must be an https:// address")
+        return self
+
+    def client_secret(self) -> SecretStr:
+        """Raises Unusable."""
+        if self.client_secret_environment is not None:
+            found = os.environ.get(self.client_secret_environment, "")
+            where = f"the environment variable {self.client_secret_environment}"
+        else:
+            where = str(self.client_secret_file)
+            try:
+                assert self.client_secret_file is not None  # one of both is there
+                found = self.client_secret_file.read_text(encoding="utf-8")[:4096].strip()
+            except (OSError, UnicodeDecodeError):
+                raise Unusable(f"the bot's client secret in {where} can't be read") from None
+        if not found:
+            raise Unusable(f"there is no client secret in {where}")
+        return SecretStr(found)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
