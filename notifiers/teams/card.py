@@ -16,7 +16,9 @@ CONTENT_TYPE: Final = "application/vnd.microsoft.card.adaptive"
 COMMENT: Final = "comment"
 """The input's id: what was typed comes back under it."""
 REFRESH: Final = "refresh"
-"""The verb by which a viewer's client asks for the viewer's own card. The others are `Action`'s values."""
+"""The verb by which a viewer's client asks for the viewer's own card."""
+SHOW: Final = "show"
+"""The same, when the viewer wants it. All other verbs are `Action`'s values."""
 LIMIT_BYTES: Final = 28 << 10
 _LIVE = frozenset({"Pending", "Approved"})
 _FACT_LIMIT = 1500
@@ -89,7 +91,7 @@ def _actions(delivery: Delivery) -> Iterator[dict[str, Any]]:
         return
     if delivery.recipient.relation is Relation.WATCHER:
         # Many read it, and few may decide: each asks for a card of their own. Small channels do so by themselves.
-        yield _execute("Show what I can do", REFRESH, notice)
+        yield _execute("Show what I can do", SHOW, notice)
     elif notice.subject.step_up and Action.APPROVE in wanted:
         yield _link("Sign in and decide", notice.link)
     else:

@@ -3,11 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
+from notifiers.chat import Desk, Endpoint
 from notifiers.errors import Undeliverable
 from notifiers.model import Delivery, NoticeKind, Receipt, Relation
 from notifiers.teams import card as cards
+from notifiers.teams.bot_tokens import BotTokens
+from notifiers.teams.incoming import TeamsDoor
 from notifiers.teams.service import ConnectorService, Gone
 from notifiers.teams.settings import TeamsSettings
+from notifiers.teams.signing_keys import SigningKeys
 from notifiers.text import cut
 from notifiers.wording import Said, Templates, Wording
 
@@ -33,10 +37,14 @@ class TeamsNotifier:
 
     def __init__(self, settings: TeamsSettings, service: ConnectorService | None = None) -> None:
         """Raises Unusable."""
+        settings.client_secret()  # what can't be read is told now, not at the first notice
         self.concurrency = settings.concurrency
         self._app_id = settings.app_id
         self._service = service or ConnectorService(settings)
         self._wording = Wording(Templates(settings.templates_dir))
+        keys = SigningKeys(self._service.document, settings.metadata_url, settings.issuer)
+        door = TeamsDoor(settings.tenant_id, self._service, self._wording)
+        self.endpoints = (Endpoint("/messages", BotTokens(settings, keys).prove, door.answer),)
 
     async def deliver(self, delivery: Delivery) -> Receipt:
         """Raises TryAgain, Undeliverable."""
@@ -51,6 +59,9 @@ class TeamsNotifier:
         if _is_told_aloud(delivery):
             await self._reply(delivery.first, said, delivery.notice.link)
         return Receipt(delivery.first)
+
+    async def listen(self, desk: Desk) -> None:
+        """Teams posts to the endpoint."""
 
     async def check(self) -> str:
         """Raises TryAgain, Undeliverable."""

@@ -28,8 +28,6 @@ class ConnectorService:
     """Every method raises TryAgain and Undeliverable. `clock` counts seconds and never goes back."""
 
     def __init__(self, settings: TeamsSettings, clock: Callable[[], float] = time.monotonic) -> None:
-        """Raises Unusable."""
-        settings.client_secret()  # what can't be read is told now, not at the first notice
         self._settings = settings
         self._clock = clock
         self._client = httpx.AsyncClient(
@@ -74,6 +72,15 @@ class ConnectorService:
         """Asks for a token anew."""
         self._token = ""
         await self._bearer()
+
+    async def document(self, url: str) -> dict[str, Any]:
+        """A JSON object that everybody may read."""
+        if not is_trustworthy(url, insecure_loopback=self._settings.insecure_loopback):
+            raise TryAgain(f"{url[:256]!r} is no https:// address")
+        response, answer = await self._ask("GET", url)
+        if response.status_code != httpx.codes.OK:
+            raise TryAgain(f"{_host(url)} answered {response.status_code}")
+        return answer
 
     async def _call(self, method: str, service_url: str, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         if not is_trustworthy(service_url, insecure_loopback=self._settings.insecure_loopback):

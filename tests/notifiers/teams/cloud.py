@@ -186,6 +186,26 @@ class Cloud:
         del self.messages[reference["conversation"], reference["activity"]]
 
 
+def identity(user: str) -> str:
+    """The object id in the tenant's directory."""
+    return f"00000000-0000-0000-0000-{user.encode().hex():0>12}"
+
+
+def activity(cloud: Cloud, user: str, **more: Any) -> dict[str, Any]:
+    """As Teams sends it, of that user in the personal chat with the bot."""
+    return {
+        "type": "message",
+        "id": "1700000000000",
+        "channelId": "msteams",
+        "serviceUrl": cloud.service_url,
+        "from": {"id": f"29:{user}", "name": user, "aadObjectId": identity(user)},
+        "recipient": {"id": "28:bot", "name": "Jitgate"},
+        "conversation": {"id": PERSONAL, "conversationType": "personal", "tenantId": TENANT},
+        "channelData": {"tenant": {"id": TENANT}},
+        **more,
+    }
+
+
 @functools.cache  # a key is slow to make
 def _key(name: str) -> RSAKey:
     return RSAKey.generate_key(2048, {"kid": name, "use": "sig", "alg": "RS256"})

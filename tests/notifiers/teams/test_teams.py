@@ -70,7 +70,7 @@ async def test_a_channel_sees_no_decision_until_somebody_asks_for_theirs(
     asked = delivery(relation=Relation.WATCHER, address=IN_CHANNEL)
     receipt = await notifier.deliver(asked)
     card = only_card(cloud)
-    assert buttons(card) == ["refresh", "Action.OpenUrl"]
+    assert buttons(card) == ["show", "Action.OpenUrl"]
     assert "userIds" not in card["refresh"]
     assert not any(element["type"] == "Input.Text" for element in card["body"])
     assert receipt.reference is not None
