@@ -38,22 +38,13 @@ class Room:
         self.is_crowded = False
         self.used = 0
         """Bytes in the spool, of all processes, as last seen."""
-        self.limit = self.left
+        self._limited_to(self.left)
         self.free = 0
         """Bytes free on the disk, as last seen."""
         self._spool = spool
         self._quota = quota
         self._since = 0
         self._measuring = asyncio.Lock()
-
-    @property
-    def reserve(self) -> int:
-        return min(self.limit // 5, _MOST_RESERVE)
-
-    @property
-    def share(self) -> int:
-        """What each recording may have in a crowded spool without being held back."""
-        return min(self.limit // 64, _MOST_SHARE)
 
     @property
     def patience_seconds(self) -> float:
@@ -80,7 +71,8 @@ class Room:
         self._since = 0
         used, disk, free = await asyncio.to_thread(_measured, self._spool)
         self.used, self.free = used, free
-        self.limit = min(disk // 2 if self._quota.size is None else self._quota.size, disk - self._quota.free)
+        size = disk // 2 if self._quota.size is None else self._quota.size
+        self._limited_to(min(size, disk - self._quota.free))
         # What was written meanwhile may be in it or not.
         self.left = min(self.limit - used, free - self._quota.free) - self._since
         self._judge()
@@ -91,6 +83,12 @@ class Room:
             f"the spool is {what}: {_said(self.limit)} are for it, {_said(max(0, self.left))} of that are left, "
             f"{_said(self.free)} of its disk are free"
         )
+
+    def _limited_to(self, limit: int) -> None:
+        self.limit = limit
+        self.reserve = min(limit // 5, _MOST_RESERVE)
+        self.share = min(limit // 64, _MOST_SHARE)
+        """What each recording may have in a crowded spool without being held back."""
 
     def _judge(self) -> None:
         """It stays crowded until there is clearly more room than made it so."""
