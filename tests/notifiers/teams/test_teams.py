@@ -263,3 +263,17 @@ def test_a_secret_that_is_not_there_is_told_at_the_start(tmp_path: Path, monkeyp
         make(settings)
     with pytest.raises(Unusable, match="can't be read"):
         make({**settings, "client_secret_environment": None, "client_secret_file": str(tmp_path / "none")})
+
+
+async def test_what_is_sent_again_after_a_crash_comes_twice_and_what_is_changed_does_not(
+    cloud: Cloud, notifier: TeamsNotifier
+) -> None:
+    """Teams has no key by which a message that came would be known: this is how often it comes."""
+    receipt = await notifier.deliver(asked_of(cloud))
+    await notifier.deliver(replace(asked_of(cloud), attempt=2))  # a gateway died before it had noted the first
+    assert len(cloud.messages) == 2
+    first = dict(receipt.reference or {})
+    for attempt in (1, 2, 3):
+        again = asked_of(cloud, kind=NoticeKind.APPROVAL_GIVEN, first=first, event=8)
+        await notifier.deliver(replace(again, attempt=attempt))
+    assert len(cloud.messages) == 2
