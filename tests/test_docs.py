@@ -18,6 +18,7 @@ from gateway import __main__ as jitgate
 from gateway.config import Configuration
 from gateway.identity.oidc.settings import IdentityProvider
 from gateway.recordings_settings import S3, Kms
+from notifiers.teams import TeamsSettings
 from policy.document import parse_manual
 from policy.model import ManualPolicy, PolicyKind
 from policy.validate import validate_cedar
@@ -161,6 +162,14 @@ def test_the_tables_of_recordings_on_aws_are_those_of_the_configuration(
     text = (REPOSITORY / "docs" / "aws.md").read_text().partition(section)[2].partition("\n## ")[0]
     rows = re.findall(r"^\| `([a-z_]+)` \|", text, re.MULTILINE)
     assert rows == list(model.model_fields)
+
+
+def test_the_table_of_teams_is_that_of_its_settings() -> None:
+    section = OPERATOR.read_text().partition("## Microsoft Teams\n")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `([a-z_]+)` \|", section, re.MULTILINE) == list(TeamsSettings.model_fields)
+    for text in FENCE.findall(section):
+        said = Configuration.model_validate(tomllib.loads(text[2])).notifications["teams"]
+        TeamsSettings.model_validate(dict(said.own))
 
 
 def test_the_configurations_shown_are_accepted() -> None:
