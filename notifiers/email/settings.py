@@ -1,14 +1,13 @@
 """What an operator says of the mail server and of the mails."""
 
 import ipaddress
-import os
 import re
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from notifiers.errors import Unusable
+from notifiers.secret import read_secret
 
 _MAXIMUM_ADDRESS = 254  # RFC 5321, 4.5.3.1.3, without the angle brackets
 _ADDRESS = re.compile(
@@ -89,20 +88,9 @@ class EmailSettings(_Section):
 
     def password(self) -> SecretStr | None:
         """None: there is no username to go with it. Raises Unusable."""
-        if self.password_environment is not None:
-            found = os.environ.get(self.password_environment, "")
-            if not found:
-                raise Unusable(f"there is no password in the environment variable {self.password_environment}")
-            return SecretStr(found)
-        if self.password_file is None:
+        if not self.username:
             return None
-        try:
-            found = self.password_file.read_text(encoding="utf-8")[:4096].strip()
-        except (OSError, UnicodeDecodeError):
-            raise Unusable(f"the password in {self.password_file} can't be read") from None
-        if not found:
-            raise Unusable(f"there is no password in {self.password_file}")
-        return SecretStr(found)
+        return read_secret("the password", self.password_file, self.password_environment)
 
 
 def _is_loopback(host: str) -> bool:

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import unicodedata
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
@@ -14,11 +15,13 @@ import pytest
 from notifiers.console import Console, ConsoleSettings
 from notifiers.email import EmailNotifier
 from notifiers.ports import Notifier
+from notifiers.slack import make as make_slack
 from notifiers.teams import TeamsNotifier, TeamsSettings
 from tests.conformance.notifiers import *  # noqa: F403 - the tests
 from tests.conformance.notifiers import Bench, Maker, Shown, opened
 from tests.notifiers.email.servers import PASSWORD, MailServer, mail_server
 from tests.notifiers.email.test_email import signed_in_at
+from tests.notifiers.slack import workspace as workspaces
 from tests.notifiers.teams.cloud import CHANNEL, SECRET, Cloud, running_cloud, texts
 
 
@@ -159,7 +162,39 @@ async def teams_person(request: pytest.FixtureRequest, _folder: Path) -> AsyncIt
         yield TeamsChat(notifier, cloud, cloud.person(), nowhere)
 
 
-MAKERS: list[Maker] = [terminal, mailbox, teams_channel, teams_person]
+@dataclass
+class SlackBench:
+    notifier: Notifier
+    workspace: workspaces.Workspace
+    address: dict[str, str] = field(default_factory=lambda: {"channel": workspaces.CHANNEL})
+    nowhere: dict[str, str] | None = field(default_factory=lambda: {"channel": "C0GONE"})
+    secrets: tuple[str, ...] = (workspaces.BOT_TOKEN, workspaces.SIGNING_SECRET)
+    updates: bool = True
+    recognizes: bool = True
+
+    def shown(self) -> list[Shown]:
+        return [Shown(message.read(), message.updates) for message in self.workspace.top()]
+
+    def is_inert(self, text: str) -> bool:
+        """Nothing is read as markup but the line for notifications, and that is escaped."""
+        [message] = self.workspace.top()
+        marked = '"mrkdwn"' in json.dumps(message.content["blocks"])
+        return not marked and "<" not in message.content["text"] and "\u202e" not in text
+
+    @contextlib.asynccontextmanager
+    async def down(self) -> AsyncIterator[None]:
+        self.workspace.is_down = True
+        yield
+        self.workspace.is_down = False
+
+
+@contextlib.asynccontextmanager
+async def slack(_request: pytest.FixtureRequest, folder: Path) -> AsyncIterator[Bench]:
+    async with workspaces.workspace() as made:
+        yield SlackBench(make_slack(made.settings(folder)), made)
+
+
+MAKERS: list[Maker] = [terminal, mailbox, slack, teams_channel, teams_person]
 
 
 @pytest.fixture(params=MAKERS, ids=lambda maker: maker.__name__)
