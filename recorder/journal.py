@@ -88,6 +88,15 @@ class Part:
         self.size += length_on_disk
         return length_on_disk
 
+    def require_own(self) -> None:
+        """Raises OSError where the file is gone from its place: nobody will read what is written into it."""
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            found = None
+        if found is None or not os.path.samestat(found, os.fstat(self.fd)):
+            raise OSError("another writer took over what is there")
+
     def close(self) -> None:
         """Give the file descriptor back; a second call does nothing."""
         if self.fd >= 0:

@@ -34,6 +34,11 @@ _OUTPUT: Final = int(Kind.OUTPUT)
 
 _SUSPENDED: Final = "the recording is suspended; the next start may resume it"
 
+PAUSE_SECONDS: Final = 1.0
+"""Whoever wrote nothing for so long looks whether the spool is still its own: it may have been stopped."""
+
+_PAUSE_NS: Final = int(PAUSE_SECONDS * 1e9)
+
 Bytes = bytes | bytearray | memoryview
 
 
@@ -86,6 +91,7 @@ class Recording:
         self._ticks = shared.ticks
         self._finish = finish
         self._began = shared.ticks() - began_us * 1000
+        self._wrote = shared.ticks()
         self._tally = chain.tally.copy()
         self._part: Part | None = None
         self._parts = 0
@@ -332,6 +338,11 @@ class Recording:
             if part is None or part.raw_size >= self._segment_bytes:
                 part = self._begin_part()
             self._room.take(part.write(kind, time_us, offset, payload))
+            # After the write: stopped before it, this would go into a file that the one who took over has read.
+            now = self._ticks()
+            if now - self._wrote > _PAUSE_NS:
+                part.require_own()
+            self._wrote = now
         except OSError as failure:
             self.fail(f"the spool cannot be written: {failure}")
             raise RecordingFailed(f"the spool cannot be written: {failure}") from failure

@@ -256,6 +256,7 @@ def claim_new(spool: Path) -> WriterFolder:
     with _claims(spool):
         path = spool / f"w-{secrets.token_hex(8)}"
         path.mkdir(mode=0o700)
+        sync_folder(spool)  # else a power cut may take the folder, and all that is durable in it
         return WriterFolder(path, _lock(path / ".lock", wait=True))
 
 

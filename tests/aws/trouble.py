@@ -45,12 +45,22 @@ class Reset(Exception):
     """The connection is reset."""
 
 
-Trouble = Callable[[Call, Callable[[], Answer]], Answer]
-"""Gets the call and a function that asks the real server; answers, or raises Hang or Reset."""
+Ask = Callable[[], Answer]
+"""Asks the real server."""
+Trouble = Callable[[Call, Ask], Answer]
+"""Gets the call and may ask the real server; answers, or raises Hang or Reset."""
 
 
-def none(_: Call, ask: Callable[[], Answer]) -> Answer:
+def none(_: Call, ask: Ask) -> Answer:
     return ask()
+
+
+def hang(_call: Call, _ask: Ask) -> Answer:
+    raise Hang
+
+
+def reset(_call: Call, _ask: Ask) -> Answer:
+    raise Reset
 
 
 class Troubled:
@@ -138,6 +148,32 @@ def troubled(upstream: str) -> Iterator[Troubled]:
 def s3_error(status: int, code: str) -> Answer:
     body = f"<Error><Code>{code}</Code><Message>said by a stand-in</Message></Error>"
     return Answer(status, {"Content-Type": "application/xml"}, body.encode())
+
+
+def stored_but_reset(_call: Call, ask: Ask) -> Answer:
+    """S3 did what it was asked to, and its answer is lost."""
+    ask()
+    raise Reset
+
+
+def slow_down(_call: Call, _ask: Ask) -> Answer:
+    return s3_error(503, "SlowDown")
+
+
+def refused(_call: Call, _ask: Ask) -> Answer:
+    return s3_error(403, "AccessDenied")
+
+
+def another_receipt(_call: Call, ask: Ask) -> Answer:
+    """Stored, and 200 with the checksum of something else."""
+    answer = ask()
+    answer.headers["x-amz-checksum-sha256"] = "AAAA"
+    return answer
+
+
+def nothing_stored(_call: Call, _ask: Ask) -> Answer:
+    """200 with the checksum of something else, and nothing is there."""
+    return Answer(200, {"ETag": '"0"', "x-amz-checksum-sha256": "AAAA"}, b"")
 
 
 def sts_error(code: str, message: str) -> Answer:

@@ -1,10 +1,10 @@
-"""`python -m tests.crash [kills] [N]` and `python -m tests.crash resume [N]`; `--help` after either says more."""
+"""`python -m tests.crash [kills] [N]`, `… resume [N]`, `… faults [N]`; `--help` after each says more."""
 
 import sys
 
-from tests.crash import kills_command, resume_command
+from tests.crash import faults_command, kills_command, resume_command
 
-_COMMANDS = {"kills": kills_command.main, "resume": resume_command.main}
+_COMMANDS = {"kills": kills_command.main, "resume": resume_command.main, "faults": faults_command.main}
 
 if __name__ == "__main__":
     name, *arguments = sys.argv[1:] or ["kills"]

@@ -8,6 +8,7 @@ from pathlib import Path
 from random import Random
 
 from tests.crash.busy import Clients, Seen
+from tests.crash.faults.outcome import common
 from tests.e2e.stage import Stage, stage
 from tests.processes import GatewayProcess, wait_for
 
@@ -88,7 +89,7 @@ def _compare(on: Stage, kill: Kill, all_seen: list[Seen]) -> None:
             continue
         kill.recordings += 1
         kill.recorded += len(recording)
-        kept = _common(recording, seen.output)
+        kept = common(recording, seen.output)
         kill.missing += len(seen.output) - kept
         verdict = on.dave.call("RecordingService/VerifyRecording", session_id=session_id)
         kill.gaps += verdict.get("gaps", 0)
@@ -121,17 +122,3 @@ def _recording(on: Stage, session_id: str) -> bytes | None:
 
 def _status(on: Stage, session_id: str) -> str:
     return str(on.dave.call("RecordingService/GetRecording", session_id=session_id)["recording"]["status"])
-
-
-def _common(one: bytes, other: bytes) -> int:
-    """Length of the common beginning."""
-    if one.startswith(other):
-        return len(other)
-    low, high = 0, min(len(one), len(other))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if one[:middle] == other[:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low

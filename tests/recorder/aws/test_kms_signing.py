@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, utils
-from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from recorder.errors import DamagedManifest, KeyRefused, KeyUnavailable
@@ -23,24 +20,11 @@ from recorder.service import Recorder
 from recorder.signatures import is_valid, pem_of
 from recorder.verification import verify
 from tests.aws.making import BRIEF, ONCE, kms_client
-from tests.aws.trouble import Answer, Call, Hang, Troubled, kms_error
+from tests.aws.signer import PUBLIC, signing
+from tests.aws.trouble import Troubled, hang, kms_error
 from tests.recorder.conftest import Rig, session
 
-KEY = ec.generate_private_key(ec.SECP256R1())
-PUBLIC = KEY.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
 OUTSIDER = Path(__file__).parents[1] / "outsider.py"
-
-
-def signing(call: Call, ask: Callable[[], Answer]) -> Answer:
-    """KMS's Sign for ECDSA_SHA_256."""
-    said = json.loads(call.body)
-    message = base64.b64decode(said["Message"])
-    if (call.operation, said["SigningAlgorithm"]) != ("Sign", "ECDSA_SHA_256") or len(message) > 4096:
-        return kms_error("ValidationException")
-    hashed = utils.Prehashed(SHA256()) if said["MessageType"] == "DIGEST" else SHA256()
-    signature = KEY.sign(message, ec.ECDSA(hashed))
-    body = json.dumps({"KeyId": said["KeyId"], "Signature": base64.b64encode(signature).decode()})
-    return Answer(200, {"Content-Type": "application/x-amz-json-1.1"}, body.encode())
 
 
 async def test_a_signature_of_kms_is_that_of_the_key(troubled_moto: Troubled) -> None:
@@ -69,9 +53,6 @@ async def test_refusals_are_those_of_every_key(troubled_moto: Troubled) -> None:
             troubled_moto.trouble = lambda _call, _ask, code=code: kms_error(code)  # type: ignore[misc]  # bound now
             with pytest.raises(kind, match="alias/manifests"):
                 await signer.sign(b"message")
-
-        def hang(_call: Call, _ask: Callable[[], Answer]) -> Answer:
-            raise Hang
 
         troubled_moto.trouble = hang
         with pytest.raises(KeyUnavailable, match="cannot be reached"):

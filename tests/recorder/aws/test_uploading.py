@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,11 +18,23 @@ from recorder.object_stores.s3 import S3Store
 from recorder.playback import Playback
 from recorder.verification import Opening, verify
 from tests.aws.making import BRIEF, new_store
-from tests.aws.trouble import Answer, Call, Hang, Reset, Troubled, none, s3_error
+from tests.aws.trouble import (
+    Answer,
+    Ask,
+    Call,
+    Trouble,
+    Troubled,
+    another_receipt,
+    hang,
+    none,
+    nothing_stored,
+    refused,
+    reset,
+    slow_down,
+    stored_but_reset,
+)
 from tests.recorder.conftest import Rig, session
 
-Ask = Callable[[], Answer]
-Trouble = Callable[[Call, Ask], Answer]
 LINE = b"%099d\n"
 LINES = 40
 SAID = b"".join(LINE % number for number in range(LINES))
@@ -51,37 +63,6 @@ async def lost_bytes(rig: Rig, manifest: Manifest, what: str) -> int:
     lost = len(SAID) - len(output)
     print(f"{what}: {lost} of {len(SAID)} bytes lost")
     return lost
-
-
-def hang(_call: Call, _ask: Ask) -> Answer:
-    raise Hang
-
-
-def reset(_call: Call, _ask: Ask) -> Answer:
-    raise Reset
-
-
-def stored_but_reset(_call: Call, ask: Ask) -> Answer:
-    ask()
-    raise Reset
-
-
-def slow_down(_call: Call, _ask: Ask) -> Answer:
-    return s3_error(503, "SlowDown")
-
-
-def refused(_call: Call, _ask: Ask) -> Answer:
-    return s3_error(403, "AccessDenied")
-
-
-def another_receipt(_call: Call, ask: Ask) -> Answer:
-    answer = ask()
-    answer.headers["x-amz-checksum-sha256"] = "AAAA"
-    return answer
-
-
-def nothing_stored(_call: Call, _ask: Ask) -> Answer:
-    return Answer(200, {"ETag": '"0"', "x-amz-checksum-sha256": "AAAA"}, b"")
 
 
 TROUBLES = [hang, reset, stored_but_reset, slow_down, refused, another_receipt, nothing_stored]
