@@ -81,6 +81,7 @@ from gateway.recording_parts import RecordingParts
 from gateway.session_logs.service import SessionLogs
 from gateway.sessions.adopting import Adoption
 from gateway.sessions.ending import LastEntries
+from gateway.sessions.left_behind import LeftBehind
 from gateway.sessions.library import Library
 from gateway.sessions.lifecycle import Lifecycle
 from gateway.sessions.live import LiveSessions
@@ -266,6 +267,7 @@ def assemble(
             watch.run,
             attachments.run,
             adoption.run,
+            LeftBehind(database, last_entries, clock, replica=replica).run,
             expander.run,
             uploads.run,
             *((Timers(database, clock, changes).run,) if channels.notifiers or channels.sinks else ()),

@@ -95,6 +95,12 @@ async def without_end(connection: AsyncConnection, replica: str) -> list[Session
     return [_from_row(row) for row in await connection.execute(query)]
 
 
+async def overdue(connection: AsyncConnection, replica: str, before: datetime) -> list[Session]:
+    """Sessions without an end that other replicas than this one should have ended before that moment."""
+    query = select(_rows).where(_rows.c.replica != replica, _rows.c.ended_at.is_(None), _rows.c.ends_at < before)
+    return [_from_row(row) for row in await connection.execute(query)]
+
+
 async def lock_request(connection: AsyncConnection, request_id: str) -> None:
     """Nobody changes the request before the transaction ends."""
     requests = tables.access_requests

@@ -39,6 +39,12 @@ def test_no_command_imports_grpc() -> None:
     assert "grpc" not in imported(code)
 
 
+def test_every_command_is_there_without_what_only_unix_has() -> None:
+    away = "for name in 'termios tty pty fcntl pwd grp resource'.split(): sys.modules[name] = None"
+    code = f"import sys\n{away}\nfrom clients.cli import app, connect, relay, terminal\napp._add_commands()"
+    subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=True)
+
+
 def test_nothing_of_unix_is_imported_with_the_commands() -> None:
     code = "from clients.cli import app, connect, terminal; app._add_commands(); assert 'tty' not in sys.modules"
     assert "clients" in imported(code)
