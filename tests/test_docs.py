@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import typer
+import yaml
 from pydantic import BaseModel
 
 from clients.cli import app as jit
@@ -18,6 +19,7 @@ from gateway import __main__ as jitgate
 from gateway.config import Configuration
 from gateway.identity.oidc.settings import IdentityProvider
 from gateway.recordings_settings import S3, Kms
+from notifiers.slack.settings import SlackSettings
 from notifiers.teams import TeamsSettings
 from policy.document import parse_manual
 from policy.model import ManualPolicy, PolicyKind
@@ -164,12 +166,24 @@ def test_the_tables_of_recordings_on_aws_are_those_of_the_configuration(
     assert rows == list(model.model_fields)
 
 
-def test_the_table_of_teams_is_that_of_its_settings() -> None:
-    section = OPERATOR.read_text().partition("## Microsoft Teams\n")[2].partition("\n## ")[0]
-    assert re.findall(r"^\| `([a-z_]+)` \|", section, re.MULTILINE) == list(TeamsSettings.model_fields)
+@pytest.mark.parametrize(
+    ("title", "channel", "model"),
+    [("Slack", "slack", SlackSettings), ("Microsoft Teams", "teams", TeamsSettings)],
+)
+def test_the_tables_of_chats_are_those_of_their_settings(title: str, channel: str, model: type[BaseModel]) -> None:
+    section = OPERATOR.read_text().partition(f"## {title}\n")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `([a-z_]+)` \|", section, re.MULTILINE) == list(model.model_fields)
     for text in FENCE.findall(section):
-        said = Configuration.model_validate(tomllib.loads(text[2])).notifications["teams"]
-        TeamsSettings.model_validate(dict(said.own))
+        said = Configuration.model_validate(tomllib.loads(text[2])).notifications[channel]
+        model.model_validate(dict(said.own))
+
+
+def test_the_manifest_of_slack_asks_for_what_is_used() -> None:
+    manifest = yaml.safe_load((REPOSITORY / "deploy" / "slack" / "manifest.yaml").read_text())
+    assert manifest["settings"]["socket_mode_enabled"]
+    assert manifest["settings"]["interactivity"]["is_enabled"]
+    assert manifest["settings"]["event_subscriptions"]["bot_events"] == ["message.im"]
+    assert {"chat:write", "commands", "im:write", "im:history"} <= set(manifest["oauth_config"]["scopes"]["bot"])
 
 
 def test_the_configurations_shown_are_accepted() -> None:
