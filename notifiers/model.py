@@ -143,6 +143,7 @@ class Delivery:
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """It was delivered. `reference` says where the message stands, in the channel's own form, at most 1 KiB of
-    JSON; None: it can't be found again, and later notices make messages of their own."""
+    JSON. Of a later notice: where the message stands that further ones update, `first` again, or what took its
+    place because it was deleted. None: as before; if there was none, later notices make messages of their own."""
 
     reference: Mapping[str, str] | None = None

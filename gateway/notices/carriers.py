@@ -61,7 +61,8 @@ class NoticeCarrier:
             attempt=one.attempts,
         )
         receipt = await _in_time(self._notifier.deliver(delivery))
-        reference = first.reference if first and first.reference is not None else receipt.reference
+        # Where the first message was deleted, another one has taken its place: that is what changes from now on.
+        reference = receipt.reference if receipt.reference is not None else delivery.first
         return [Message(one.lane, one.channel, one.subject, one.document["recipient"], reference, one.event)]
 
 

@@ -1,6 +1,6 @@
 """A gateway's people, nodes and policies, a channel that writes down what it is given, and the workers' parts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -29,6 +29,7 @@ class Pad:
     tries: int = 0
     trouble: list[Exception] = field(default_factory=list)
     always: Callable[[], Exception] | None = None
+    deleted: list[Mapping[str, str]] = field(default_factory=list)
 
     async def deliver(self, delivery: Delivery) -> Receipt:
         self.tries += 1
@@ -37,6 +38,8 @@ class Pad:
         if self.trouble:
             raise self.trouble.pop(0)
         self.taken.append(delivery)
+        if delivery.first and delivery.first not in self.deleted:
+            return Receipt(delivery.first)
         return Receipt({"message": f"{len(self.taken)}"})
 
     async def check(self) -> str:

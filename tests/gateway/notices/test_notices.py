@@ -49,6 +49,22 @@ async def test_a_request_from_asking_to_its_approval(desk: Desk) -> None:
     assert desk.pad.taken[-1].notice.subject.window_end is not None
 
 
+async def test_what_took_the_place_of_a_deleted_message_is_changed_from_then_on(desk: Desk) -> None:
+    request = await desk.world.ask("alice", "db-1")
+    await desk.work()
+    [asked] = [one for one in desk.pad.taken if one.recipient.user_id == "sam"]
+    desk.pad.deleted.append({"message": str(desk.pad.taken.index(asked) + 1)})
+    await desk.approve(request, "sam")
+    await desk.work()
+    [anew] = [one for one in desk.pad.taken if one.recipient.user_id == "sam" and one.first]
+    place = {"message": str(desk.pad.taken.index(anew) + 1)}
+    await desk.approve(request, "olga")
+    await desk.work()
+    later = [one for one in desk.pad.taken if one.recipient.user_id == "sam" and one.first][1:]
+    assert later
+    assert all(one.first == place for one in later)
+
+
 @pytest.mark.rule("R29")
 async def test_events_go_to_sinks_in_order_and_once(desk: Desk) -> None:
     request = await desk.world.ask("alice", "db-1")
