@@ -27,6 +27,7 @@ from gateway.api.node import NodeService
 from gateway.api.notice import NoticeService
 from gateway.api.policy import PolicyService
 from gateway.api.recording import RecordingService
+from gateway.api.scim import ScimService
 from gateway.api.server import Registration, registration
 from gateway.api.session import SessionService
 from gateway.api.session import add_to_server as add_session_service
@@ -40,6 +41,7 @@ from gateway.config import Configuration
 from gateway.http import assets, chat
 from gateway.http.request_pages import RequestPages
 from gateway.http.routes import Route
+from gateway.http.scim import ScimRoutes
 from gateway.http.sign_in import SignInPages
 from gateway.identity.authenticate import Authenticator
 from gateway.identity.browser_sessions import BrowserSessions
@@ -50,6 +52,7 @@ from gateway.identity.oidc.provider import Provider
 from gateway.identity.oidc.sign_in import OidcSignIn
 from gateway.identity.passwords import Passwords
 from gateway.identity.ports import Clock
+from gateway.identity.scim.tokens import ScimTokens
 from gateway.identity.session_preferences import SessionPreferences
 from gateway.identity.sign_in import SignIn
 from gateway.identity.signed_in import Certifier
@@ -116,6 +119,8 @@ from jitgate.v1 import (
     policy_pb2_grpc,
     recording_pb2,
     recording_pb2_grpc,
+    scim_pb2,
+    scim_pb2_grpc,
     session_pb2,
     upload_pb2,
     upload_pb2_grpc,
@@ -148,6 +153,7 @@ class Assembly:
     request_pages: RequestPages
     channels: Channels
     chat_desk: ChatDesk
+    scim_routes: ScimRoutes
 
 
 def assemble(
@@ -243,6 +249,7 @@ def assemble(
 
     providers = {name: Provider(name, said, clock) for name, said in settings.identity_providers.items()}
     certifier = Certifier(keys.clients, changes, clock)
+    scim_tokens = ScimTokens(database, settings.identity_providers, changes, clock)
     administration = AdministrationService(
         directory=Directory(database, passwords, ender, changes, clock),
         grants=Grants(database, ender, changes, clock),
@@ -302,6 +309,7 @@ def assemble(
                 NoticeService(NoticeBacklog(database, changes, clock), AddressBook(database, clock), chat_links),
             ),
             _serve(administration_pb2, administration_pb2_grpc, administration),
+            _serve(scim_pb2, scim_pb2_grpc, ScimService(scim_tokens)),
             _serve(identity_pb2, identity_pb2_grpc, IdentityService()),
         ),
         attachments=attachments,
@@ -316,6 +324,7 @@ def assemble(
         request_pages=RequestPages(requests, reader),
         channels=channels,
         chat_desk=chat_desk,
+        scim_routes=ScimRoutes(database, scim_tokens, ender, changes, clock=clock),
     )
 
 
@@ -351,6 +360,7 @@ def http_routes(parts: Assembly, public_url: str, clock: Clock) -> tuple[Route, 
         *sign_in.routes(),
         *parts.request_pages.routes(),
         *chat.routes(parts.channels.notifiers, parts.chat_desk),
+        *parts.scim_routes.routes(public_url),
     )
 
 

@@ -52,6 +52,7 @@ def _add_commands() -> None:
         preferences,
         recordings,
         roles,
+        scim,
         sessions,
         signing_in,
         targets,
@@ -60,7 +61,9 @@ def _add_commands() -> None:
 
     for commands in (signing_in, access, connections, deciding, directory, doctor, nodes, events, policies):
         commands.add_to(app)
-    for commands in (activations, allowances, notices, preferences, recordings, roles, sessions, targets, uploads):
+    for commands in (activations, allowances, notices, preferences, recordings, roles, scim):
+        commands.add_to(app)
+    for commands in (sessions, targets, uploads):
         commands.add_to(app)
 
 

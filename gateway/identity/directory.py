@@ -11,7 +11,7 @@ from gateway.identity.model import EVERYWHERE, LOCAL_ISSUER, User, is_group_id, 
 from gateway.identity.passwords import Passwords, new_secret
 from gateway.identity.ports import AccessEnder, Clock
 from gateway.identity.text import check_printable
-from gateway.store import directory, events, roles, sign_ins
+from gateway.store import directory, events, roles, scim, sign_ins
 from gateway.store.changes import Changes
 from gateway.store.database import Database, Transaction
 from gateway.store.events import Event
@@ -129,6 +129,7 @@ class Directory:
                 await directory.remove(tx.connection, user_id, self._clock())
                 await roles.remove_of_user(tx.connection, user_id)
                 await sign_ins.remove_user(tx.connection, user_id)
+                await scim.people.remove(tx.connection, user_id)
             await self._ender.user_removed(tx, user_id, caller.actor)
             await self._tell(tx, caller, "user.removed", user_id, f"removed {user_id}", before=_told(user))
 
@@ -154,7 +155,7 @@ class Directory:
                 Kind.FAILED_PRECONDITION,
                 "NOT_LOCAL",
                 f"{user_id} comes from {user.issuer}",
-                "Change the person there; the gateway follows at the next sign-in.",
+                "Change the person there; the gateway follows by SCIM, or at the next sign-in.",
             )
         return user
 

@@ -8,7 +8,7 @@ from gateway.identity.model import EVERYWHERE
 from gateway.identity.ports import AccessEnder, Clock
 from gateway.identity.text import check_printable
 from gateway.nodes.model import Node
-from gateway.store import directory, events, node_locks, nodes
+from gateway.store import directory, events, node_locks, nodes, scim
 from gateway.store.changes import Changes
 from gateway.store.database import Database, Transaction
 from gateway.store.events import Event
@@ -43,12 +43,19 @@ class Locks:
             await self._tell(tx, caller, "user.locked", f"locked {user_id}: {reason}", user_id)
 
     async def unlock_user(self, caller: Caller, user_id: str) -> None:
-        """Raises Refused: NOT_PERMITTED, USER_NOT_FOUND, NOT_LOCKED."""
+        """Raises Refused: NOT_PERMITTED, USER_NOT_FOUND, NOT_LOCKED, DEACTIVATED."""
         _require_organization(caller)
         async with self._database.transaction() as tx:
             user = await people.find(tx, user_id, self._clock)
             if user.locked_at is None:
                 raise _not_locked(user_id)
+            if user.provisioned and await scim.is_inactive(tx.connection, user_id):
+                raise Refused(
+                    Kind.FAILED_PRECONDITION,
+                    "DEACTIVATED",
+                    f"{user_id} is deactivated at {user.issuer}",
+                    "Activate the person there first.",
+                )
             await directory.unlock(tx.connection, user_id)
             await self._tell(tx, caller, "user.unlocked", f"unlocked {user_id}", user_id)
 

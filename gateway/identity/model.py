@@ -47,7 +47,8 @@ class User:
     """A person of the directory, keyed by (issuer, subject), named everywhere by `id`.
 
     `membership_checked_at` is when its source last confirmed the groups; the directory itself is the source of
-    local users, so theirs is the moment of reading (R31).
+    local users, so theirs is the moment of reading (R31), as it is of people whom their provider describes by SCIM
+    (`provisioned`) while it has a token that works.
     """
 
     id: str
@@ -61,9 +62,11 @@ class User:
     last_sign_in_at: datetime | None = None
     removed_at: datetime | None = None
     locked_at: datetime | None = None
+    locked_by: str = ""  # a user's id, or "scim:PROVIDER"
     lock_reason: str = ""
     principal_tags: Mapping[str, str] = field(default_factory=dict)
     certificates_from: datetime | None = None  # client certificates issued before count no more
+    provisioned: bool = False
 
     @property
     def may_act(self) -> bool:

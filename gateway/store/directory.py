@@ -4,15 +4,26 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, and_, delete, insert, literal, null, select, true, union_all, update
+from sqlalchemy import Row, and_, delete, func, insert, literal, null, select, true, union_all, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.identity.model import LOCAL_ISSUER, RoleGrant, User, is_user_id
-from gateway.store import roles, tables
+from gateway.store import roles, scim_tables, tables
 
 _users = tables.users
 _memberships = tables.memberships
 _grants = tables.role_grants
+_scim_users = scim_tables.scim_users
+_scim_tokens = scim_tables.scim_tokens
+
+# Of people whom their provider describes by SCIM: until when it can.
+_provisioned_until = (
+    select(func.max(_scim_tokens.c.expires_at))
+    .join_from(_scim_users, _scim_tokens, _scim_tokens.c.issuer == _scim_users.c.issuer)
+    .where(_scim_users.c.id == _users.c.id)
+    .scalar_subquery()
+    .label("provisioned_until")
+)
 
 
 async def get(
@@ -21,7 +32,7 @@ async def get(
     """The user, removed ones included. None: the id was never used."""
     if not is_user_id(user_id):
         return None  # whatever was typed: not every database can even ask for it
-    query = select(_users).where(_users.c.id == user_id)
+    query = select(_users, _provisioned_until).where(_users.c.id == user_id)
     row = (await connection.execute(query.with_for_update() if for_update else query)).one_or_none()
     if row is None:
         return None
@@ -45,7 +56,13 @@ async def identity(
         select(literal("group"), _memberships.c.group_id).where(_memberships.c.user_id == user_id),
     ).subquery("holders")
     query = (
-        select(_users, holders.c.type.label("holder"), holders.c.id.label("holder_name"), *_grants.c)
+        select(
+            _users,
+            _provisioned_until,
+            holders.c.type.label("holder"),
+            holders.c.id.label("holder_name"),
+            *_grants.c,
+        )
         .join_from(_users, holders, true())
         .outerjoin(_grants, and_(_grants.c.holder_type == holders.c.type, _grants.c.holder_id == holders.c.id))
         .where(_users.c.id == user_id)
@@ -68,7 +85,7 @@ async def page(
     limit: int = 100,
 ) -> list[User]:
     """Users by id, beginning after the id `after`; of one group, or of all."""
-    query = select(_users).where(_users.c.id > after).order_by(_users.c.id).limit(limit)
+    query = select(_users, _provisioned_until).where(_users.c.id > after).order_by(_users.c.id).limit(limit)
     if group_id:
         member = select(_memberships.c.user_id).where(_memberships.c.group_id == group_id)
         query = query.where(_users.c.id.in_(member))
@@ -80,6 +97,18 @@ async def page(
     for membership in await connection.execute(members):
         groups.setdefault(membership.user_id, set()).add(membership.group_id)
     return [_user(row, frozenset(groups.get(row.id, ())), now) for row in rows]
+
+
+async def groups_of(connection: AsyncConnection, user_ids: Collection[str]) -> dict[str, set[str]]:
+    """User -> groups, of those who are not removed; their rows are locked."""
+    there = select(_users.c.id).where(_users.c.id.in_(user_ids), _users.c.removed_at == null())
+    rows = await connection.scalars(there.order_by(_users.c.id).with_for_update())
+    found: dict[str, set[str]] = {user_id: set() for user_id in rows}
+    members = select(_memberships).where(_memberships.c.user_id.in_(user_ids))
+    for row in await connection.execute(members):
+        if row.user_id in found:
+            found[row.user_id].add(row.group_id)
+    return found
 
 
 async def add(connection: AsyncConnection, user: User) -> None:
@@ -158,6 +187,12 @@ async def _set(connection: AsyncConnection, user_id: str, **values: Any) -> None
 
 
 def _user(row: Row[Any], groups: frozenset[str], now: datetime) -> User:
+    checked_at = row.membership_checked_at
+    if row.issuer == LOCAL_ISSUER:
+        checked_at = now
+    elif row.provisioned_until is not None:
+        # A provider that can tell of every change confirms by saying nothing, for as long as it can.
+        checked_at = max(checked_at, min(now, row.provisioned_until))
     return User(
         id=row.id,
         issuer=row.issuer,
@@ -166,11 +201,13 @@ def _user(row: Row[Any], groups: frozenset[str], now: datetime) -> User:
         groups=groups,
         attributes=row.attributes,
         created_at=row.created_at,
-        membership_checked_at=now if row.issuer == LOCAL_ISSUER else row.membership_checked_at,
+        membership_checked_at=checked_at,
         last_sign_in_at=row.last_sign_in_at,
         removed_at=row.removed_at,
         locked_at=row.locked_at,
+        locked_by=row.locked_by or "",
         lock_reason=row.lock_reason or "",
         principal_tags=row.principal_tags,
         certificates_from=row.certificates_from,
+        provisioned=row.provisioned_until is not None and row.provisioned_until > now,
     )

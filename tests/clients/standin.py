@@ -28,6 +28,7 @@ from jitgate.v1 import (
     node_pb2,
     policy_pb2,
     recording_pb2,
+    scim_pb2,
     session_pb2,
 )
 from tests.clients import certificates
@@ -43,6 +44,7 @@ CONTRACT = (
     node_pb2,
     policy_pb2,
     recording_pb2,
+    scim_pb2,
     session_pb2,
 )
 

@@ -15,6 +15,7 @@ from clients.cli import app
 from jitgate.v1 import access_pb2, identity_pb2, node_pb2, policy_pb2, recording_pb2
 from jitgate.v1 import administration_pb2 as administration
 from jitgate.v1 import allowance_pb2 as allowance
+from jitgate.v1 import scim_pb2 as scim
 from jitgate.v1 import session_pb2 as session
 from tests.clients.conftest import Jit
 from tests.clients.refusal import Refusal
@@ -37,6 +38,7 @@ COMMANDS = [
     "recordings download", "targets list", "targets enable", "targets disable",
     "preferences show", "preferences set", "events list",
     "allowances list", "allowances add", "allowances remove",
+    "scim create", "scim list", "scim delete",
 ]  # fmt: skip
 
 
@@ -63,6 +65,7 @@ def test_every_command_explains_itself(command: str) -> None:
         (("recordings", "list"), "recordings"),
         (("targets", "list"), "targets"),
         (("allowances", "list"), "allowances"),
+        (("scim", "list"), "scim_tokens"),
         (("events", "list"), "events"),
         (("doctor",), "parts"),
         (("request", "web-1", "--reason", "x"), "request"),
@@ -439,6 +442,27 @@ def test_allowances_are_added_shown_and_withdrawn(server: StandIn, jit: Jit) -> 
     assert jit("allowances", "remove", "log-group", "arn:x").returncode != 0  # nobody is there to be asked
     assert len(server.world.asked("Disallow")) == 1
     assert jit("allowances", "add", "user", "x").returncode == 2
+
+
+def test_tokens_of_scim_are_made_shown_and_deleted(server: StandIn, jit: Jit) -> None:
+    token = scim.ScimToken(id="scim-0123456789ab", provider="corp", issuer="https://login.example.com")
+    server.world.answers["CreateScimToken"] = lambda _, asked: scim.CreateScimTokenResponse(
+        scim_token=token, token="jgscim_secret"
+    )
+    server.world.answers["ListScimTokens"] = lambda _, asked: scim.ListScimTokensResponse(scim_tokens=[token])
+    done = jit("scim", "create", "corp", "--days", "30")
+    assert done.returncode == 0
+    assert "jgscim_secret" in done.stdout
+    assert "not shown again" in done.stderr
+    asked = server.world.asked("CreateScimToken")[0]
+    assert (asked.provider, asked.days) == ("corp", 30)
+    shown = jit("scim", "list").stdout
+    assert "scim-0123456789ab" in shown
+    assert "never" in shown
+    assert jit("scim", "delete", token.id, "--yes").returncode == 0
+    assert server.world.asked("DeleteScimToken")[0].id == token.id
+    assert jit("scim", "delete", token.id).returncode != 0  # nobody is there to be asked
+    assert jit("scim", "create", "corp", "--days", "2000").returncode == 2
 
 
 def test_listings_go_on_page_by_page(server: StandIn, jit: Jit) -> None:

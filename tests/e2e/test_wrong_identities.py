@@ -137,6 +137,8 @@ class Things:
             "NodeService/GetNodeTrust": {"node": "web-1", **at},
             "ActivationService/CreateActivation": {"default_name": "stranger", **at},
             "ActivationService/DeleteActivation": {"id": NO_ACTIVATION},
+            "ScimService/CreateScimToken": {"provider": "corp"},
+            "ScimService/DeleteScimToken": {"id": "scim-000000000000"},
             "SessionService/Connect": {
                 "open": {
                     "access_token": self.token,
@@ -438,6 +440,8 @@ def test_somebody_with_every_role_in_another_account_and_region(
 RIGHT_BUT = {
     "NoticeService/CreateChatLink": ("NOT_FOUND", "NO_SUCH_CHAT"),
     "NoticeService/RemoveChatLink": ("NOT_FOUND", "NOT_LINKED"),
+    "ScimService/CreateScimToken": ("NOT_FOUND", "PROVIDER_UNKNOWN"),
+    "ScimService/DeleteScimToken": ("NOT_FOUND", "SCIM_TOKEN_NOT_FOUND"),
     "UploadService/RetryUpload": ("FAILED_PRECONDITION", "NOT_QUARANTINED"),
     "ActivationService/DeleteActivation": NO_SUCH_ACTIVATION,
     "ApprovalService/Revoke": ("FAILED_PRECONDITION", "NOTHING_TO_WITHDRAW"),

@@ -57,15 +57,21 @@ def _user_id(claims: Mapping[str, Any], mapping: Claims) -> str:
     value = _at(claims, mapping.user_id)
     if not isinstance(value, str):
         raise unusable_claim(f"the claim {claim} is missing or no text")
+    try:
+        return user_id_from(value, mapping)
+    except ValueError as why:
+        raise unusable_claim(f"the claim {claim} {why}") from None
+
+
+def user_id_from(name: str, mapping: Claims) -> str:
+    """The user id that a provider's name for somebody becomes. Raises ValueError that says what is wrong."""
     if mapping.lowercase_user_id:
-        value = value.lower()
-    if not value.endswith(mapping.user_id_suffix):
-        raise unusable_claim(f"the claim {claim} does not end with {mapping.user_id_suffix}")
-    user_id = value.removesuffix(mapping.user_id_suffix)
+        name = name.lower()
+    if not name.endswith(mapping.user_id_suffix):
+        raise ValueError(f"does not end with {mapping.user_id_suffix}")
+    user_id = name.removesuffix(mapping.user_id_suffix)
     if not is_user_id(user_id):
-        raise unusable_claim(
-            f"the claim {claim} is no user id: 1 to 64 characters, a-z, 0-9, '.', '_', '@', '-', no sign first"
-        )
+        raise ValueError("is no user id: 1 to 64 characters, a-z, 0-9, '.', '_', '@', '-', no sign first")
     return user_id
 
 
@@ -84,14 +90,18 @@ def _groups(claims: Mapping[str, Any], mapping: Claims) -> tuple[frozenset[str],
         or not all(isinstance(name, str) for name in names)
     ):
         raise unusable_claim(f"the groups claim {claim} is no list of names")
-    known = [mapping.group_names.get(name, "" if mapping.only_named_groups else name) for name in names]
-    ids = {mapping.group_prefix + name for name in known if name}
+    ids = {mapping.group_prefix + name for name in (known_group(name, mapping) for name in names) if name}
     usable = frozenset(group for group in ids if is_group_id(group))
     if len(usable) > MAXIMUM_GROUPS:
         raise unusable_claim(
             f"the groups claim {claim} lists more than {MAXIMUM_GROUPS}; only_named_groups takes those that count"
         )
     return usable, len(ids) - len(usable)
+
+
+def known_group(name: str, mapping: Claims) -> str:
+    """What a provider's group is called here, before the prefix; empty: it does not count."""
+    return mapping.group_names.get(name, "" if mapping.only_named_groups else name)
 
 
 def _texts(claims: Mapping[str, Any], paths: Mapping[str, ClaimPath]) -> dict[str, str]:

@@ -26,7 +26,8 @@ async def admit(
     """The user that (issuer, subject) is, made when there is none, as the provider describes the person now.
 
     The id is the one of the first sign-in, whatever the claim says since. Groups, attributes and tags follow the
-    provider; what rests on them is decided anew.
+    provider; what rests on them is decided anew. Of whom the provider describes by SCIM, only the tags are the ID
+    token's: it is older than the last change there.
     Raises Refused: USER_REMOVED, USER_LOCKED, USER_ID_TAKEN, USER_UNKNOWN.
     """
     known = await directory.by_subject(tx.connection, issuer, person.subject, now)
@@ -41,14 +42,9 @@ async def admit(
         )
     if known.locked_at is not None:
         raise locked(known)
-    user = replace(
-        known,
-        display_name=person.display_name,
-        groups=person.groups,
-        attributes=person.attributes,
-        principal_tags=person.principal_tags,
-        membership_checked_at=now,
-    )
+    user = replace(known, principal_tags=person.principal_tags, membership_checked_at=now)
+    if not known.provisioned:
+        user = replace(user, display_name=person.display_name, groups=person.groups, attributes=person.attributes)
     await directory.confirm(tx.connection, user)
     await directory.join(tx.connection, user.id, user.groups - known.groups)
     await directory.leave(tx.connection, user.id, known.groups - user.groups)

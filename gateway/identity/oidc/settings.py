@@ -102,6 +102,8 @@ class IdentityProvider(_Section):
     insecure_loopback: bool = False
     create_users: bool = True
     claims: Claims = Claims()
+    # What a provider that provisions by SCIM says there that is the subject of its ID tokens.
+    scim_subject: Literal["externalId", "userName"] = "externalId"
 
     @model_validator(mode="after")
     def _usable(self) -> "IdentityProvider":

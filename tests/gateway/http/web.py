@@ -73,13 +73,13 @@ class Web:
         self.address = self.listener.address
         self.url = f"https://{self.address}"
         self.providers: dict[str, Provider] = {}
-        self._passwords = Passwords(_HASHER)
+        self.passwords = Passwords(_HASHER)
         clients = ClientCertificates(
             CertificateAuthority.load_or_create(folder / "clients.key", "clients", world.clock), world.clock
         )
         certifier = Certifier(clients, world.changes, world.clock)
         self.sessions = BrowserSessions(world.database, world.changes, world.clock)
-        self.sign_in = SignIn(world.database, self._passwords, certifier, world.clock)
+        self.sign_in = SignIn(world.database, self.passwords, certifier, world.clock)
         self.oidc = OidcSignIn(world.database, self.providers, certifier, world.ender, world.clock)
         self.locks = Locks(world.database, world.ender, world.changes, world.clock)
         self._browsers: list[httpx.AsyncClient] = []
@@ -106,7 +106,7 @@ class Web:
             await browser.aclose()
         await self.listener.stop(1)
         await self.oidc.close()
-        self._passwords.close()
+        self.passwords.close()
 
     def browser(self) -> "Browser":
         client = httpx.AsyncClient(
