@@ -344,6 +344,9 @@ class Recording:
                 part.require_own()
             self._wrote = now
         except OSError as failure:
+            if not self._folder.path.is_dir():
+                # Another writer took over; even an END would come after its manifest.
+                self.uploader.abandon()
             self.fail(f"the spool cannot be written: {failure}")
             raise RecordingFailed(f"the spool cannot be written: {failure}") from failure
         self._tally.last_us = time_us

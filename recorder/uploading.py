@@ -116,7 +116,7 @@ class Uploader:
 
     async def drained(self) -> None:
         """Returns when everything added is stored. Raises what refused it for good."""
-        while self._task is not None:
+        while self._task is not None and not self._task.done():  # done: abandoned before it began
             await asyncio.wait({self._task})
         if self._refused is not None:
             raise self._refused
