@@ -188,7 +188,10 @@ def assemble(
     )
 
     chat_links = ChatLinks(
-        database, clock, LINKED_ONLY.intersection(channel.plan.kind for channel in channels.notifiers)
+        database,
+        clock,
+        LINKED_ONLY.intersection(channel.plan.kind for channel in channels.notifiers),
+        {said.issuer: said.claims.chats for said in settings.identity_providers.values()},
     )
     chat_desk = ChatDesk(database, clock, requests, reader, chat_links, link_to=expander.link_to)
 

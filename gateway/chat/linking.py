@@ -6,13 +6,17 @@ a code that a chat shows could be somebody else's, and whoever typed it at the g
 
 import hashlib
 import secrets
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from gateway.chat.people import refuse_outsider, source_of
 from gateway.errors import Kind, Refused
 from gateway.identity.caller import Caller
+from gateway.identity.oidc.chats import CLAIM
 from gateway.identity.ports import Clock
 from gateway.store import chat_codes, contacts, directory, events
 from gateway.store.contacts import Contact, Taken
@@ -34,11 +38,19 @@ class LinkCode:
 
 
 class ChatLinks:
-    def __init__(self, database: Database, clock: Clock, kinds: frozenset[str]) -> None:
-        """`kinds`: of the chats that the operator configured."""
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        kinds: frozenset[str],
+        vouched: Mapping[str, Collection[str]] | None = None,
+    ) -> None:
+        """`kinds`: of the chats that the operator configured. `vouched`: issuer -> those where its claims say who
+        somebody is, and a code only tells where they can be reached."""
         self._database = database
         self._clock = clock
         self._kinds = kinds
+        self._vouched = vouched or {}
 
     async def new_code(self, caller: Caller, kind: str) -> LinkCode:
         """A code for the caller to type into that chat; the one before it stops working.
@@ -65,7 +77,8 @@ class ChatLinks:
     async def redeem(self, person: ChatPerson, typed: str) -> str:
         """Links the chat identity to whoever got the code, whose id is returned; the code is used up.
 
-        Raises Refused: EXTERNAL_PERSON, WRONG_CODE (also of who may not act any more), ADDRESS_TAKEN.
+        Raises Refused: EXTERNAL_PERSON, WRONG_CODE (also of who may not act any more), NOT_VOUCHED,
+        ADDRESS_TAKEN.
         """
         refuse_outsider(person)
         now = self._clock()
@@ -82,8 +95,12 @@ class ChatLinks:
                         "That is no code of this gateway, or it has expired.",
                         f"Get a new one: jit link {person.kind}",
                     )
+                by = LINKED
+                if person.kind in self._vouched.get(user.issuer, ()):
+                    by = CLAIM
+                    await self._refuse_another(tx.connection, user.id, person)
                 await contacts.put(
-                    tx.connection, Contact(user.id, person.kind, person.key, person.address, LINKED, now)
+                    tx.connection, Contact(user.id, person.kind, person.key, person.address, by, now)
                 )
                 linked = f"{user.id} linked the {person.kind} identity {person.key}"
                 await events.append(tx.connection, _event("chat.linked", now, person, user.id, linked))
@@ -95,6 +112,18 @@ class ChatLinks:
                 f"They can give it up: jit unlink {person.kind}",
             ) from None
         return user.id
+
+    @staticmethod
+    async def _refuse_another(connection: AsyncConnection, user_id: str, person: ChatPerson) -> None:
+        """Raises Refused NOT_VOUCHED for an identity that the person's provider does not name."""
+        known = {contact.kind: contact.key for contact in await contacts.of_user(connection, user_id)}
+        if known.get(person.kind) != person.key:
+            raise Refused(
+                Kind.PERMISSION_DENIED,
+                "NOT_VOUCHED",
+                f"The identity provider says who {user_id} is in {person.kind}, and it is not this.",
+                "Sign in again, jit login, if it has changed there.",
+            )
 
     async def unlink(self, caller: Caller, kind: str) -> None:
         """Raises Refused NOT_LINKED."""

@@ -1,7 +1,8 @@
 """From what a provider says of somebody to a person of the directory (R31)."""
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.identity.directory import MAXIMUM_GROUPS
@@ -13,11 +14,13 @@ _MAXIMUM_SUBJECT = 255
 _MAXIMUM_NAME = 128
 _MAXIMUM_VALUE = 256
 _MAXIMUM_LISTED = 5000
+_CHAT_USER = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody as a provider describes them at this sign-in. `left_out`: so many groups have no usable name."""
+    """Somebody as a provider describes them at this sign-in. `left_out`: so many groups have no usable name.
+    `chats`: workspace and user of each kind of chat that it names."""
 
     subject: str
     user_id: str
@@ -26,6 +29,7 @@ class Person:
     attributes: Mapping[str, str]
     principal_tags: Mapping[str, str]
     left_out: int = 0
+    chats: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 def subject_of(claims: Mapping[str, Any], mapping: Claims) -> str:
@@ -49,6 +53,7 @@ def person_of(claims: Mapping[str, Any], mapping: Claims) -> Person:
         attributes=_texts(claims, mapping.attributes.paths()),
         principal_tags=_texts(claims, mapping.principal_tags),
         left_out=left_out,
+        chats=_chats(claims, mapping),
     )
 
 
@@ -102,6 +107,14 @@ def _groups(claims: Mapping[str, Any], mapping: Claims) -> tuple[frozenset[str],
 def known_group(name: str, mapping: Claims) -> str:
     """What a provider's group is called here, before the prefix; empty: it does not count."""
     return mapping.group_names.get(name, "" if mapping.only_named_groups else name)
+
+
+def _chats(claims: Mapping[str, Any], mapping: Claims) -> dict[str, tuple[str, str]]:
+    users = _texts(claims, {kind: claim.user for kind, claim in mapping.chats.items()})
+    for kind, user in users.items():
+        if not _CHAT_USER.fullmatch(user):
+            raise unusable_claim(f"the claim of {kind} names no user of a chat")
+    return {kind: (mapping.chats[kind].workspace, user) for kind, user in users.items()}  # type: ignore[index]
 
 
 def _texts(claims: Mapping[str, Any], paths: Mapping[str, ClaimPath]) -> dict[str, str]:

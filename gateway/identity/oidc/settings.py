@@ -50,6 +50,13 @@ class Attributes(_Section):
         }
 
 
+class ChatClaim(_Section):
+    """Whose chat identity somebody is, by the provider: then nothing else binds one (R31)."""
+
+    workspace: str = Field(pattern=r"^[A-Za-z0-9-]{1,64}$")  # of Slack, or the tenant of Teams
+    user: ClaimPath
+
+
 class Claims(_Section):
     """How the claims of an ID token become a person of the directory."""
 
@@ -68,6 +75,7 @@ class Claims(_Section):
     only_named_groups: bool = False
     attributes: Attributes = Attributes()
     principal_tags: Mapping[_TagKey, ClaimPath] = Field(default={}, max_length=50)
+    chats: Mapping[Literal["slack", "teams"], ChatClaim] = {}
 
     @model_validator(mode="after")
     def _no_email(self) -> "Claims":

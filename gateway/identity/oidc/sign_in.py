@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.errors import Kind, Refused
 from gateway.identity import backoff
 from gateway.identity.attempts import Attempts
-from gateway.identity.oidc import errors, id_token, people, sealing
+from gateway.identity.oidc import chats, errors, id_token, people, sealing
 from gateway.identity.oidc.claims import person_of, subject_of
 from gateway.identity.oidc.errors import ProofRefused, ProviderUnavailable
 from gateway.identity.oidc.provider import NotYet, Provider
@@ -20,6 +20,7 @@ from gateway.identity.oidc.sealing import new_secret
 from gateway.identity.ports import AccessEnder, Clock
 from gateway.identity.signed_in import Admit, Certifier, Proven, SignedIn, T
 from gateway.store import events, sign_in_flows
+from gateway.store.contacts import Taken
 from gateway.store.database import Database
 from gateway.store.events import Event
 from gateway.store.sign_in_flows import Flow
@@ -311,7 +312,7 @@ class OidcSignIn:
         try:
             try:
                 return await self._admitted(provider, claims, kind, source_address, admit)
-            except IntegrityError:
+            except (IntegrityError, Taken):
                 # The same person for the first time at two replicas in the same moment: now there is a user.
                 return await self._admitted(provider, claims, kind, source_address, admit)
         except Refused as refused:
@@ -332,6 +333,8 @@ class OidcSignIn:
                 now=self._clock(),
                 source_address=source_address,
             )
+            vouched = provider.settings.claims.chats
+            await chats.bind(tx, user.id, person.chats, vouched, now=self._clock(), source_address=source_address)
             details = {"provider": provider.name, "flow": kind, "groups_left_out": person.left_out}
             at = id_token.proven_at(claims)
             return await admit(tx, Proven(user, source_address, at, provider.name, details))
