@@ -36,6 +36,7 @@ from gateway.api.upload import UploadService
 from gateway.chat.desk import ChatDesk
 from gateway.chat.linking import ChatLinks
 from gateway.chat.listening import Listening
+from gateway.chat.posts import ChatPosts
 from gateway.checks import checks
 from gateway.config import Configuration
 from gateway.http import assets, chat
@@ -153,6 +154,7 @@ class Assembly:
     request_pages: RequestPages
     channels: Channels
     chat_desk: ChatDesk
+    chat_posts: ChatPosts
     scim_routes: ScimRoutes
 
 
@@ -327,6 +329,7 @@ def assemble(
         request_pages=RequestPages(requests, reader),
         channels=channels,
         chat_desk=chat_desk,
+        chat_posts=ChatPosts(database, clock),
         scim_routes=ScimRoutes(database, scim_tokens, ender, changes, clock=clock),
     )
 
@@ -362,7 +365,7 @@ def http_routes(parts: Assembly, public_url: str, clock: Clock) -> tuple[Route, 
         *assets.routes(),
         *sign_in.routes(),
         *parts.request_pages.routes(),
-        *chat.routes(parts.channels.notifiers, parts.chat_desk),
+        *chat.routes(parts.channels.notifiers, parts.chat_desk, parts.chat_posts),
         *parts.scim_routes.routes(public_url),
     )
 

@@ -80,8 +80,13 @@ class Desk(Protocol):
     async def link(self, person: ChatPerson, code: str) -> Reply:
         """Binds the chat identity to whoever got the code by `jit link` (R31)."""
 
-    async def standing(self, person: ChatPerson, request_id: str) -> Standing | Reply:
-        """What that person may see of a request; a Reply says why it is nothing."""
+    async def standing(
+        self, person: ChatPerson, request_id: str, wanted: Action | None = None
+    ) -> Standing | Reply:
+        """What that person may see of a request; a Reply says why it is nothing. Decides nothing.
+
+        `wanted`: what they are about to do. A Reply says why they can't, which is then written down as refused.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +113,11 @@ class Endpoint:
     """Where the service posts to: a path of the web listener, with the channel's name before it.
 
     `prove` raises NotFromThere unless the service sent it, and runs before anything of the body is read otherwise.
+    What it returns is taken once within ten minutes, by all gateways together; empty: as often as it comes.
     """
 
     path: str
-    prove: Callable[[Incoming], Awaitable[None]]
+    prove: Callable[[Incoming], Awaitable[str]]
     answer: Callable[[Incoming, Desk], Awaitable[Outgoing]]
     max_body_bytes: int = 64 << 10
 

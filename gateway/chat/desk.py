@@ -5,13 +5,14 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from gateway.access.model import AccessRequest
+from gateway.access.possible import Possible
 from gateway.access.reading import RequestReader
 from gateway.access.requests import AccessRequests
 from gateway.access.visibility import not_found
 from gateway.api import failures
 from gateway.chat.linking import ChatLinks
 from gateway.chat.people import NOT_LINKED, ChatPeople, source_of
-from gateway.errors import Refused
+from gateway.errors import Kind, Refused
 from gateway.identity.ports import Clock
 from gateway.notices.subject import subject_of
 from gateway.store import directory, events
@@ -76,16 +77,23 @@ class ChatDesk:
             Verdict.DONE, f"You are {user_id} here from now on.", f"To end that: jit unlink {person.kind}"
         )
 
-    async def standing(self, person: ChatPerson, request_id: str) -> Standing | Reply:
+    async def standing(
+        self, person: ChatPerson, request_id: str, wanted: Action | None = None
+    ) -> Standing | Reply:
         try:
             caller = await self._people.caller(person)
             request = await self._reader.get(caller, _known_form(request_id))
             async with self._database.read() as connection:
                 requester = await directory.get(connection, request.life.requester.user_id, self._clock())
+            could = self._reader.possible(caller, request)
+            offered = {Action.APPROVE: could.approve, Action.DENY: could.deny, Action.REVOKE: could.revoke}
+            if wanted is not None and not offered[wanted]:
+                raise _impossible(could, wanted)
         except (Refused, DatabaseUnavailable, WriteConflict) as stopped:
-            return self._reply(failures.refusal_of(stopped), request_id)
-        could = self._reader.possible(caller, request)
-        offered = {Action.APPROVE: could.approve, Action.DENY: could.deny, Action.REVOKE: could.revoke}
+            refused = failures.refusal_of(stopped)
+            if wanted is None:
+                return self._reply(refused, request_id)
+            return await self._refused(person, refused, request_id, f"{wanted.value} {request_id}")
         return Standing(
             subject=subject_of(request, "" if requester is None else requester.display_name),
             at=self._clock(),
@@ -125,6 +133,18 @@ class ChatDesk:
         )
         async with self._database.transaction() as tx:
             await events.append(tx.connection, event)
+
+
+def _impossible(could: Possible, wanted: Action) -> Refused:
+    if could.sign_in_again and wanted is not Action.REVOKE:
+        return Refused(Kind.PERMISSION_DENIED, _STEP_UP, "Deciding about this needs a fresh sign-in.")
+    why = could.why_not if wanted is not Action.REVOKE else ""
+    return Refused(
+        Kind.PERMISSION_DENIED,
+        "NOT_POSSIBLE",
+        why or f"You can't {wanted.value} this, or not any more.",
+        "See how it stands: jit requests show",
+    )
 
 
 def _known_form(request_id: str) -> str:

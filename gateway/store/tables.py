@@ -505,3 +505,12 @@ chat_codes = Table(
     Column("kind", String(32), nullable=False),
     Column("expires_at", UtcDateTime, nullable=False),
 )
+
+# Proofs of what chat services posted lately: none counts twice.
+chat_posts = Table(
+    "chat_posts",
+    metadata,
+    Column("hash", String(64), primary_key=True),
+    Column("until", UtcDateTime, nullable=False),
+    Index(None, "until"),
+)

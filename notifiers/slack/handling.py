@@ -47,13 +47,8 @@ class Handling:
             return  # no button of ours
         person = self._person(body["user"], body)
         channel = str(body.get("channel", {}).get("id", ""))
-        standing = await self._desk.standing(person, meant.request_id)
-        if isinstance(standing, Standing) and wanted in standing.actions and not standing.sign_in_again:
-            view = blocks.question(wanted, standing, channel)
-        else:
-            # The same refusal as of a decision, which is written down there.
-            click = Click(person, meant.request_id, wanted, shown_level=meant.level)
-            view = blocks.answer(await self._desk.decide(click))
+        found = await self._desk.standing(person, meant.request_id, wanted)
+        view = blocks.question(wanted, found, channel) if isinstance(found, Standing) else blocks.answer(found)
         await self._tell(self._client.views_open(trigger_id=body["trigger_id"], view=view))
 
     async def submitted(self, ack: AsyncAck, body: Payload, view: Payload) -> None:
@@ -105,7 +100,7 @@ class Handling:
         return ChatPerson(_KIND, f"{team}/{user['id']}", address, is_outsider=team != self._workspace)
 
     async def _whisper(self, channel: str, user: str, reply: Reply) -> None:
-        if channel and reply.verdict is not Verdict.DONE:
+        if channel:
             text = blocks.in_words(reply)
             await self._tell(self._client.chat_postEphemeral(channel=channel, user=user, text=text))
 

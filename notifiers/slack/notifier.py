@@ -56,10 +56,10 @@ class SlackNotifier:
         channel, ts = delivery.first.get("channel", ""), delivery.first.get("ts", "")
         try:
             await self._service.change(channel, ts, message)
+            if _is_told_aloud(delivery) and not await self._was_said(delivery, channel, ts):
+                await self._service.say(channel, blocks.reply(delivery, said), ts)
         except Gone:  # somebody deleted it
             return await self._send(delivery, message)
-        if _is_told_aloud(delivery) and not await self._was_said(delivery, channel, ts):
-            await self._service.say(channel, blocks.reply(delivery, said), ts)
         return Receipt(delivery.first)
 
     async def check(self) -> str:

@@ -4,6 +4,7 @@ Issuer, audience, signature by a key of the moment that is endorsed for Teams, t
 the service's address, which must be the one in the activity: we answer there, with a token of ours.
 """
 
+import hashlib
 import hmac
 import json
 import time
@@ -38,8 +39,8 @@ class BotTokens:
         self._keys = keys
         self._clock = clock
 
-    async def prove(self, incoming: Incoming) -> None:
-        """Raises NotFromThere."""
+    async def prove(self, incoming: Incoming) -> str:
+        """The token speaks for one activity, once: what is returned is both. Raises NotFromThere."""
         activity = activities.read(incoming.body)
         scheme, _, token = incoming.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not 0 < len(token) <= _LONGEST or not token.isascii():
@@ -53,6 +54,7 @@ class BotTokens:
         self._check(_claims(token, endorsed.key), activity.service_url)
         if activity.channel_id != activities.CHANNEL_ID or activity.channel_id not in endorsed.channels:
             raise NotFromThere("the token's key does not speak for Teams")
+        return hashlib.sha256(token.encode() + b"\n" + incoming.body).hexdigest()
 
     def _check(self, claims: Mapping[str, Any], service_url: str) -> None:
         if claims.get("iss") != self._settings.issuer:

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from approvals.model import Status
+from gateway.chat.posts import ChatPosts
 from gateway.identity.model import Role, RoleGrant
 from gateway.store import tables
 from notifiers.chat import Standing, Verdict
@@ -130,3 +131,47 @@ async def test_what_each_viewer_could_do(chat: Chat) -> None:
     nobody = await chat.desk.standing(person("mallory"), request_id)
     assert not isinstance(nobody, Standing)
     assert nobody.verdict is Verdict.NOT_LINKED
+
+
+async def test_whoever_is_about_to_do_what_they_may_not_is_written_down_and_nothing_is_decided(chat: Chat) -> None:
+    request_id = (await chat.world.ask("bob", "db-1")).life.id
+    for name in ("bob", "olga", "mallory"):
+        reply = await chat.desk.standing(person(name), request_id, Action.APPROVE)
+        assert not isinstance(reply, Standing), name
+        assert reply.message, name
+    assert isinstance(await chat.desk.standing(person("sam"), request_id, Action.APPROVE), Standing)
+    written = [(event.details["key"], event.details["reason"]) for event in await chat.events("chat.refused")]
+    assert sorted(written) == [
+        ("T1/U-bob", "NOT_POSSIBLE"),
+        ("T1/U-mallory", "NOT_LINKED"),
+        ("T1/U-olga", "NOT_POSSIBLE"),
+    ]
+    assert await status(chat, request_id) is Status.PENDING
+
+
+async def test_who_is_to_sign_in_again_may_still_revoke(chat: Chat) -> None:
+    await chat.world.node(BATCH, "batch-1", {"Site": "south"})
+    await chat.world.put(PolicyKind.MANUAL, STRICT)
+    request_id = (await chat.world.ask("bob", "batch-1")).life.id
+    reply = await chat.desk.standing(person("sam"), request_id, Action.DENY)
+    assert not isinstance(reply, Standing)
+    assert reply.verdict is Verdict.SIGN_IN
+    reply = await chat.desk.standing(person("sam"), request_id, Action.REVOKE)
+    assert not isinstance(reply, Standing)
+    assert reply.verdict is Verdict.REFUSED
+
+
+@pytest.mark.rule("R31")
+async def test_what_was_posted_counts_once_for_all_gateways(chat: Chat) -> None:
+    world = chat.world
+    one, other = (ChatPosts(world.database, world.clock) for _ in range(2))
+    assert await one.is_first("slack", "v0=abc")
+    assert not await one.is_first("slack", "v0=abc")
+    assert not await other.is_first("slack", "v0=abc")
+    assert await other.is_first("teams", "v0=abc")
+    assert sorted(await asyncio.gather(*(each.is_first("slack", "v0=d") for each in (one, other)))) == [
+        False,
+        True,
+    ]
+    world.clock.advance(minutes=10)
+    assert await one.is_first("slack", "v0=abc")  # by then its signature is too old
