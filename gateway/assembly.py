@@ -42,7 +42,6 @@ from gateway.config import Configuration
 from gateway.http import assets, chat
 from gateway.http.request_pages import RequestPages
 from gateway.http.routes import Route
-from gateway.http.scim import ScimRoutes
 from gateway.http.sign_in import SignInPages
 from gateway.identity.authenticate import Authenticator
 from gateway.identity.browser_sessions import BrowserSessions
@@ -155,7 +154,7 @@ class Assembly:
     channels: Channels
     chat_desk: ChatDesk
     chat_posts: ChatPosts
-    scim_routes: ScimRoutes
+    scim_routes: Callable[[str], tuple[Route, ...]]
 
 
 def assemble(
@@ -268,6 +267,15 @@ def assemble(
         ),
         clock=clock,
     )
+
+    def scim_routes(public_url: str) -> tuple[Route, ...]:
+        if not settings.identity_providers:
+            return ()  # there is nobody who could provision
+        # Its models take a second to import, which a gateway without providers need not wait for.
+        from gateway.http.scim import ScimRoutes  # noqa: PLC0415
+
+        return ScimRoutes(database, scim_tokens, ender, changes, clock=clock).routes(public_url)
+
     return Assembly(
         authenticator=Authenticator(database, keys.clients, clock),
         recorder=recorder,
@@ -330,7 +338,7 @@ def assemble(
         channels=channels,
         chat_desk=chat_desk,
         chat_posts=ChatPosts(database, clock),
-        scim_routes=ScimRoutes(database, scim_tokens, ender, changes, clock=clock),
+        scim_routes=scim_routes,
     )
 
 
@@ -366,7 +374,7 @@ def http_routes(parts: Assembly, public_url: str, clock: Clock) -> tuple[Route, 
         *sign_in.routes(),
         *parts.request_pages.routes(),
         *chat.routes(parts.channels.notifiers, parts.chat_desk, parts.chat_posts),
-        *parts.scim_routes.routes(public_url),
+        *parts.scim_routes(public_url),
     )
 
 
