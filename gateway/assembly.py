@@ -84,6 +84,7 @@ from gateway.recording_parts import RecordingParts
 from gateway.session_logs.service import SessionLogs
 from gateway.sessions.adopting import Adoption
 from gateway.sessions.ending import LastEntries
+from gateway.sessions.inventory import Inventories
 from gateway.sessions.left_behind import LeftBehind
 from gateway.sessions.library import Library
 from gateway.sessions.lifecycle import Lifecycle
@@ -250,6 +251,7 @@ def assemble(
     )
     attachments.tell(adoption)
     library = Library(database, store, data_keys, recordings.public_keys, clock=clock)
+    inventories = Inventories(database, recordings.signer, clock)
 
     providers = {name: Provider(name, said, clock) for name, said in settings.identity_providers.items()}
     certifier = Certifier(keys.clients, changes, clock)
@@ -313,7 +315,7 @@ def assemble(
                 add_session_service,
                 SessionService(sessions, Sessions(database, clock, changes)),
             ),
-            _serve(recording_pb2, recording_pb2_grpc, RecordingService(library)),
+            _serve(recording_pb2, recording_pb2_grpc, RecordingService(library, inventories)),
             _serve(upload_pb2, upload_pb2_grpc, UploadService(uploads)),
             _serve(allowance_pb2, allowance_pb2_grpc, AllowanceService(Allowances(database, changes, clock))),
             _serve(

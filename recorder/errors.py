@@ -77,3 +77,11 @@ class DamagedRecording(RecorderError):
 
 class DamagedManifest(DamagedRecording):
     """A manifest that does not parse, or whose signature does not hold."""
+
+
+class DamagedInventory(RecorderError):
+    """An inventory that does not parse, or whose signature does not hold."""
+
+
+class UnusableFile(RecorderError):
+    """A file or folder that somebody named is not there, cannot be read or is of another kind."""

@@ -10,7 +10,7 @@ from recorder import canonical
 from recorder.errors import DamagedManifest, DamagedRecording
 from recorder.model import Manifest
 from recorder.ports import ManifestSigner
-from recorder.signatures import ALGORITHMS, algorithm_of, is_valid, key_id_of
+from recorder.signatures import ALGORITHMS, Signature, sign
 
 FORMAT: Final = "jitgate-recording-1"
 SIGNED_PREFIX: Final = b"jitgate manifest v1\n"
@@ -18,24 +18,16 @@ SIGNED_PREFIX: Final = b"jitgate manifest v1\n"
 
 
 @dataclass(frozen=True, slots=True)
-class _Signature:
-    algorithm: str
-    key_id: str
-    value: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class _File:
     format: str
     manifest: Manifest
-    signature: _Signature
+    signature: Signature
 
 
 async def sign_manifest(manifest: Manifest, signer: ManifestSigner) -> bytes:
     """The manifest's file. Raises KeyUnavailable or KeyRefused."""
-    value = await signer.sign(SIGNED_PREFIX + canonical.dump(manifest))
-    algorithm = algorithm_of(signer.public_key)
-    return canonical.dump(_File(FORMAT, manifest, _Signature(algorithm, signer.key_id, value)))
+    signature = await sign(SIGNED_PREFIX + canonical.dump(manifest), signer)
+    return canonical.dump(_File(FORMAT, manifest, signature))
 
 
 def parse_manifest(data: bytes) -> Manifest:
@@ -46,15 +38,9 @@ def parse_manifest(data: bytes) -> Manifest:
 def check_manifest(data: bytes, public_keys: Collection[bytes]) -> Manifest:
     """The manifest in a file, if one of the raw `public_keys` signed it. Raises DamagedManifest."""
     parsed = _parse(data)
-    key_id = parsed.signature.key_id
-    for key in public_keys:
-        if key_id_of(key) == key_id:
-            break
-    else:
-        raise DamagedManifest(f"the manifest is signed by key {key_id}, which is not among the trusted ones")
     message = SIGNED_PREFIX + canonical.dump(parsed.manifest)
-    if parsed.signature.algorithm != algorithm_of(key) or not is_valid(key, parsed.signature.value, message):
-        raise DamagedManifest("the manifest's signature does not hold: it was changed")
+    if problem := parsed.signature.problem(message, public_keys):
+        raise DamagedManifest(f"the manifest {problem}")
     return parsed.manifest
 
 

@@ -7,6 +7,8 @@ of P-256 (SEC 1, 2.3.3). The second kind is for keys in a KMS, which sign a dige
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -15,10 +17,36 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
+from recorder.ports import ManifestSigner
+
 ED25519: Final = "Ed25519"
 ECDSA_P256: Final = "ECDSA-P256-SHA256"
 ALGORITHMS: Final = frozenset({ED25519, ECDSA_P256})
 _ED25519_BYTES: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What stands in a signed file: the algorithm's name, `key_id_of` the key, and the signature."""
+
+    algorithm: str
+    key_id: str
+    value: bytes
+
+    def problem(self, message: bytes, public_keys: Collection[bytes]) -> str:
+        """Why none of the raw `public_keys` vouches for `message`, as the end of a sentence; empty: one does."""
+        key = next((key for key in public_keys if key_id_of(key) == self.key_id), None)
+        if key is None:
+            return f"is signed by key {self.key_id}, which is not among the trusted ones"
+        if self.algorithm != algorithm_of(key) or not is_valid(key, self.value, message):
+            return "has a signature that does not hold: it was changed"
+        return ""
+
+
+async def sign(message: bytes, signer: ManifestSigner) -> Signature:
+    """Raises KeyUnavailable or KeyRefused."""
+    value = await signer.sign(message)
+    return Signature(algorithm_of(signer.public_key), signer.key_id, value)
 
 
 def key_id_of(public_key: bytes) -> str:

@@ -11,6 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 from gateway.api import values
 from gateway.api.current import caller
 from gateway.errors import invalid
+from gateway.sessions.inventory import Inventories
 from gateway.sessions.library import Library, translated
 from gateway.sessions.model import SessionRecording
 from gateway.store.recordings import Filter
@@ -33,8 +34,9 @@ _FORMS: Final = {
 
 
 class RecordingService(recording_pb2_grpc.RecordingServiceServicer):
-    def __init__(self, library: Library) -> None:
+    def __init__(self, library: Library, inventories: Inventories) -> None:
         self._library = library
+        self._inventories = inventories
 
     async def ListRecordings(
         self, request: recording_pb2.ListRecordingsRequest, context: object
@@ -104,6 +106,14 @@ class RecordingService(recording_pb2_grpc.RecordingServiceServicer):
             yield recording_pb2.DownloadRecordingResponse(name=name, chunk=data[:CHUNK_BYTES])
             for start in range(CHUNK_BYTES, len(data), CHUNK_BYTES):
                 yield recording_pb2.DownloadRecordingResponse(chunk=data[start : start + CHUNK_BYTES])
+
+    async def InventoryRecordings(
+        self, request: recording_pb2.InventoryRecordingsRequest, context: object
+    ) -> AsyncIterator[recording_pb2.InventoryRecordingsResponse]:
+        narrowed_to = values.scope(request.scope) if request.HasField("scope") else ("", "")
+        data = await self._inventories.make(caller(), *narrowed_to)
+        for start in range(0, len(data), CHUNK_BYTES):
+            yield recording_pb2.InventoryRecordingsResponse(chunk=data[start : start + CHUNK_BYTES])
 
     async def VerifyRecording(
         self, request: recording_pb2.VerifyRecordingRequest, context: object

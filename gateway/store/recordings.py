@@ -1,7 +1,7 @@
 """The index of recordings: where each stands, and its signed manifest once it is complete."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +15,7 @@ from gateway.store.scopes import within
 _rows = tables.recordings
 _columns = [column for column in _rows.c if column.name != "manifest"]
 _REASON_CHARACTERS = 512
+_AT_ONCE = 100  # manifests in memory: one has a line for each minute of its session
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,19 @@ class Filter:
     region: str = ""
     started_after: datetime | None = None
     started_before: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What an inventory needs of a recording; `manifest` is None until it is complete."""
+
+    session_id: str
+    request_id: str
+    account: str
+    region: str
+    started_at: datetime
+    status: RecordingStatus
+    manifest: bytes | None
 
 
 async def begin(connection: AsyncConnection, session: Session) -> None:
@@ -108,6 +122,15 @@ async def find(
     return [_from_row(row) for row in await connection.execute(query)]
 
 
+async def listed(connection: AsyncConnection, scopes: Iterable[tuple[str, str]]) -> AsyncIterator[list[Listed]]:
+    """All of `scopes` with their manifests, oldest first, some at a time."""
+    query = select(*(_rows.c[field.name] for field in fields(Listed))).where(within(_rows, scopes))
+    query = query.order_by(_rows.c.started_at, _rows.c.session_id)
+    async with connection.stream(query.execution_options(yield_per=_AT_ONCE)) as found:
+        async for rows in found.partitions():
+            yield [_listed(row) for row in rows]
+
+
 def _narrowed(wanted: Filter) -> list[ColumnElement[bool]]:
     equal = (
         (_rows.c.user_id, wanted.user_id),
@@ -155,4 +178,16 @@ def _from_row(row: Row[Any]) -> SessionRecording:
         input_bytes=row.input_bytes,
         stored_bytes=row.stored_bytes,
         gaps=row.gaps,
+    )
+
+
+def _listed(row: Any) -> Listed:
+    return Listed(
+        session_id=row.session_id,
+        request_id=row.request_id,
+        account=row.account,
+        region=row.region,
+        started_at=row.started_at,
+        status=RecordingStatus(row.status),
+        manifest=row.manifest,
     )

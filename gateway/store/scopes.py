@@ -23,3 +23,11 @@ def _one(table: FromClause, account: str, region: str) -> ColumnElement[bool]:
     if region == _ALL:
         return table.c.account == account
     return and_(table.c.account == account, table.c.region == region)
+
+
+def narrowed(scopes: Iterable[tuple[str, str]], account: str, region: str) -> frozenset[tuple[str, str]]:
+    """What `scopes` have in common with one account and Region; all of them where none is named."""
+    if not account and not region:
+        return frozenset(scopes)
+    covered = any(own in (_ALL, account) and there in (_ALL, region) for own, there in scopes)
+    return frozenset({(account, region)} if covered else ())

@@ -35,7 +35,7 @@ COMMANDS = [
     "policies put", "policies list", "policies show", "policies validate", "policies explain", "policies delete",
     "sessions list", "sessions terminate",
     "recordings list", "recordings show", "recordings play", "recordings export", "recordings verify",
-    "recordings download", "targets list", "targets enable", "targets disable",
+    "recordings download", "recordings inventory", "targets list", "targets enable", "targets disable",
     "preferences show", "preferences set", "events list",
     "allowances list", "allowances add", "allowances remove",
     "scim create", "scim list", "scim delete",

@@ -430,7 +430,7 @@ def test_somebody_with_every_role_in_another_account_and_region(
     after = on.rows()
     # Looking at recordings is told, even where there are none to see, and so is showing somebody else's token.
     told = [row for row in after.pop("events") if row not in before["events"]]
-    assert {row[1] for row in told} == {"recording.listed", "access_token.refused"}
+    assert {row[1] for row in told} == {"recording.listed", "recording.inventoried", "access_token.refused"}
     del before["events"], before["sqlite_sequence"], after["sqlite_sequence"]
     assert after == before
     assert on.is_alive()

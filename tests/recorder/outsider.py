@@ -1,9 +1,10 @@
 """Verifies and decrypts a recording from docs/recording-format.md alone: nothing of Jitgate is imported.
 
-    python outsider.py MANIFEST PUBLIC_KEY_PEM KEY_FILE SESSION_JSON
+    python outsider.py MANIFEST PUBLIC_KEY_PEM KEY_FILE SESSION_JSON [INVENTORY]
 
-The segments lie beside the manifest. SESSION_JSON is what the asker knows: account, region, request, session. It
-writes the output to stdout, and a summary as JSON to stderr. Status 1 and a reason where anything is wrong.
+The segments lie beside the manifest. SESSION_JSON is what the asker knows: account, region, request, session. With
+an inventory, the manifest must be the one noted there. It writes the output to stdout, and a summary as JSON to
+stderr. Status 1 and a reason where anything is wrong.
 """
 
 import base64
@@ -12,6 +13,7 @@ import json
 import pathlib
 import struct
 import sys
+from typing import Any
 
 import zstandard
 from cryptography.exceptions import InvalidSignature, InvalidTag
@@ -44,14 +46,13 @@ def unwrap(wrapped: str, key_file: pathlib.Path, context: dict[str, str]) -> byt
     return AESGCM(key).decrypt(data[13:25], data[25:], canonical(context))
 
 
-def main() -> None:
-    manifest_path, pem, key_file = map(pathlib.Path, sys.argv[1:4])
-    known = json.loads(sys.argv[4])
-    raw = manifest_path.read_bytes()
+def opened(raw: bytes, kind: str, format_: str, pem: pathlib.Path) -> dict[str, Any]:
+    """What a signed file holds."""
     file = json.loads(raw)
-    must(canonical(file) == raw, "the manifest is not canonical")
+    must(canonical(file) == raw, f"the {kind} is not canonical")
+    must(file["format"] == format_, f"the {kind} is of another format")
     public = load_pem_public_key(pem.read_bytes())
-    signed = b"jitgate manifest v1\n" + canonical(file["manifest"])
+    signed = f"jitgate {kind} v1\n".encode() + canonical(file[kind])
     signature = base64.b64decode(file["signature"]["value"])
     if isinstance(public, Ed25519PublicKey):
         must(file["signature"]["algorithm"] == "Ed25519", "another algorithm")
@@ -60,8 +61,20 @@ def main() -> None:
         assert isinstance(public, ec.EllipticCurvePublicKey)
         must(file["signature"]["algorithm"] == "ECDSA-P256-SHA256", "another algorithm")
         public.verify(signature, signed, ec.ECDSA(hashes.SHA256()))
-    manifest = file["manifest"]
+    held: dict[str, Any] = file[kind]
+    return held
+
+
+def main() -> None:
+    manifest_path, pem, key_file = map(pathlib.Path, sys.argv[1:4])
+    known = json.loads(sys.argv[4])
+    raw = manifest_path.read_bytes()
+    manifest = opened(raw, "manifest", "jitgate-recording-1", pem)
     must(manifest["session"]["session_id"] == known["session"], "another session")
+    for inventory in map(pathlib.Path, sys.argv[5:]):
+        listed = opened(inventory.read_bytes(), "inventory", "jitgate-inventory-1", pem)["recordings"]
+        noted = {entry["session_id"]: entry["manifest_sha256"] for entry in listed}
+        must(noted.get(known["session"]) == hashlib.sha256(raw).hexdigest(), "not the manifest of the inventory")
 
     streams = {1: 0, 2: 0, 3: 0}
     typed = b""
@@ -114,9 +127,9 @@ def main() -> None:
                     streams[payload[0]] = int.from_bytes(payload[1:9], "big")
             must(at == len(payloads), f"{name}: payloads")
         must(epoch["head"] == previous.hex(), "the head is not the last segment")
-        listed = {f"{epoch['epoch']:04d}-{entry['sequence']:06d}.seg" for entry in epoch["segments"]}
+        entries = {f"{epoch['epoch']:04d}-{entry['sequence']:06d}.seg" for entry in epoch["segments"]}
         found = {path.name for path in manifest_path.parent.glob(f"{epoch['epoch']:04d}-*.seg")}
-        must(listed == found, f"unlisted: {found - listed}")
+        must(entries == found, f"unlisted: {found - entries}")
     counts = [manifest["bytes_out"], manifest["bytes_stderr"], manifest["bytes_in"]]
     must(counts == list(streams.values()), "the counts do not fit")
     must(kinds[-1] == 11, "no end")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from recorder.inventory import Entry, Inventory, Scope, sign_inventory
 from recorder.model import Manifest, Stream, encryption_context, manifest_name
 from tests.recorder.conftest import Rig, session
 
@@ -39,7 +41,7 @@ async def recorded(rig: Rig) -> tuple[Manifest, bytes]:
     return await recording.close("logout"), output
 
 
-def outsider(rig: Rig, manifest: Manifest, **changes: str) -> subprocess.CompletedProcess[bytes]:
+def outsider(rig: Rig, manifest: Manifest, *more: Path, **changes: str) -> subprocess.CompletedProcess[bytes]:
     (rig.root / "public.pem").write_text(rig.signer.public_pem)
     known = {**encryption_context(session()), **changes}
     paths = (
@@ -47,7 +49,7 @@ def outsider(rig: Rig, manifest: Manifest, **changes: str) -> subprocess.Complet
         rig.root / "public.pem",
         rig.root / "keys",
     )
-    command: list[Any] = [sys.executable, "-I", OUTSIDER, *paths, json.dumps(known)]
+    command: list[Any] = [sys.executable, "-I", OUTSIDER, *paths, json.dumps(known), *more]
     return subprocess.run(command, capture_output=True, check=False, timeout=30, cwd="/")
 
 
@@ -78,7 +80,23 @@ async def test_an_outsider_sees_a_changed_byte_and_another_session(rig: Rig) -> 
     assert b"0001-000001.seg: wrong hash" in done.stderr
 
 
+@pytest.mark.rule("R27")
+async def test_an_outsider_reads_an_inventory(rig: Rig) -> None:
+    manifest, _ = await recorded(rig)
+    digest = hashlib.sha256(await rig.manifest_file(manifest)).hexdigest()
+    about = (session().session_id, session().request_id, "default", "default", manifest.started_at, "complete")
+    file = rig.root / "inventory.json"
+    for noted, said in ((digest, b""), ("0" * 64, b"not the manifest of the inventory")):
+        entries = (Entry(*about, manifest.prefix, noted),)
+        inventory = Inventory(manifest.ended_at, (Scope("*", "*"),), entries)
+        file.write_bytes(await sign_inventory(inventory, rig.signer))
+        done = outsider(rig, manifest, file)
+        assert (done.returncode, said in done.stderr) == (1 if said else 0, True), done.stderr
+    file.write_bytes(file.read_bytes().replace(b"complete", b"deleted"))
+    assert b"InvalidSignature" in outsider(rig, manifest, file).stderr
+
+
 def test_the_outsider_is_one() -> None:
     imports = [line for line in OUTSIDER.read_text().splitlines() if line.startswith(("import ", "from "))]
-    foreign = {"base64", "hashlib", "json", "pathlib", "struct", "sys", "zstandard", "cryptography"}
+    foreign = {"base64", "hashlib", "json", "pathlib", "struct", "sys", "typing", "zstandard", "cryptography"}
     assert {line.split()[1].partition(".")[0] for line in imports} == foreign

@@ -9,6 +9,7 @@ import typer
 from rich.text import Text
 
 from clients.cli import view
+from clients.cli.commands.offline import inventory, verify_folder
 from clients.cli.commands.parameters import OVERSIGHT, Account, Limit, Output, Region, printed, set_scope, since
 from clients.cli.errors import REFUSED, USAGE, Failure
 from clients.cli.gateway import gateway, listing
@@ -37,6 +38,7 @@ _FORMATS = {
 
 
 def add_to(app: typer.Typer) -> None:
+    recordings.command()(inventory)
     app.add_typer(recordings, name="recordings", rich_help_panel=OVERSIGHT)
 
 
@@ -158,8 +160,40 @@ def export(
 
 
 @recordings.command()
-def verify(session_id: SessionId, output: Output = Format.TABLE) -> None:
+def verify(
+    session_id: Annotated[str, typer.Argument(metavar="[SESSION]", help="Session id, s-….")] = "",
+    *,
+    offline: Annotated[
+        Path | None, typer.Option("--offline", metavar="DIR", help="Check files instead, and ask no gateway.")
+    ] = None,
+    public_key: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--public-key", metavar="FILE", help="A trusted key in PEM, with --offline; can be repeated."
+        ),
+    ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option("--against", metavar="FILE", help="An inventory: find missing and exchanged recordings too."),
+    ] = None,
+    output: Output = Format.TABLE,
+) -> None:
     """Check signature, chain and every object as stored now. Exit code 1: it is not intact."""
+    if offline is not None:
+        if session_id or not public_key:
+            raise Failure(
+                "--offline takes a folder and the public key, and no session",
+                "jit recordings verify --offline DIR --public-key FILE",
+                USAGE,
+            )
+        verify_folder(offline, public_key, against, output)
+    elif public_key or against is not None or not session_id:
+        raise Failure("nothing to verify", "Name a session, or a folder: --offline DIR --public-key FILE", USAGE)
+    else:
+        _verify_there(session_id, output)
+
+
+def _verify_there(session_id: str, output: Format) -> None:
     with gateway() as channel:
         wanted = recording.VerifyRecordingRequest(session_id=session_id)
         path = f"{SERVICE}/VerifyRecording"

@@ -64,6 +64,11 @@ class RecordingServiceStub:
                 request_serializer=jitgate_dot_v1_dot_recording__pb2.VerifyRecordingRequest.SerializeToString,
                 response_deserializer=jitgate_dot_v1_dot_recording__pb2.VerifyRecordingResponse.FromString,
                 _registered_method=True)
+        self.InventoryRecordings = channel.unary_stream(
+                '/jitgate.v1.RecordingService/InventoryRecordings',
+                request_serializer=jitgate_dot_v1_dot_recording__pb2.InventoryRecordingsRequest.SerializeToString,
+                response_deserializer=jitgate_dot_v1_dot_recording__pb2.InventoryRecordingsResponse.FromString,
+                _registered_method=True)
 
 
 class RecordingServiceServicer:
@@ -109,6 +114,13 @@ class RecordingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def InventoryRecordings(self, request, context):
+        """Every recording that there should be, signed: with it, offline verification finds those that were removed as a whole.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RecordingServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -141,6 +153,11 @@ def add_RecordingServiceServicer_to_server(servicer, server):
                     servicer.VerifyRecording,
                     request_deserializer=jitgate_dot_v1_dot_recording__pb2.VerifyRecordingRequest.FromString,
                     response_serializer=jitgate_dot_v1_dot_recording__pb2.VerifyRecordingResponse.SerializeToString,
+            ),
+            'InventoryRecordings': grpc.unary_stream_rpc_method_handler(
+                    servicer.InventoryRecordings,
+                    request_deserializer=jitgate_dot_v1_dot_recording__pb2.InventoryRecordingsRequest.FromString,
+                    response_serializer=jitgate_dot_v1_dot_recording__pb2.InventoryRecordingsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -305,6 +322,33 @@ class RecordingService:
             '/jitgate.v1.RecordingService/VerifyRecording',
             jitgate_dot_v1_dot_recording__pb2.VerifyRecordingRequest.SerializeToString,
             jitgate_dot_v1_dot_recording__pb2.VerifyRecordingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def InventoryRecordings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/jitgate.v1.RecordingService/InventoryRecordings',
+            jitgate_dot_v1_dot_recording__pb2.InventoryRecordingsRequest.SerializeToString,
+            jitgate_dot_v1_dot_recording__pb2.InventoryRecordingsResponse.FromString,
             options,
             channel_credentials,
             insecure,

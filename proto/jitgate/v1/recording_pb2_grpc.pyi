@@ -41,6 +41,8 @@ class RecordingServiceStub:
     """The manifest, then every object still encrypted: what offline verification needs."""
     VerifyRecording: _grpc.UnaryUnaryMultiCallable[_recording_pb2.VerifyRecordingRequest, _recording_pb2.VerifyRecordingResponse]
     """Checks signature, chain, counts and hashes against the objects as they are stored now."""
+    InventoryRecordings: _grpc.UnaryStreamMultiCallable[_recording_pb2.InventoryRecordingsRequest, _recording_pb2.InventoryRecordingsResponse]
+    """Every recording that there should be, signed: with it, offline verification finds those that were removed as a whole."""
 
 @_typing.type_check_only
 class RecordingServiceAsyncStub(RecordingServiceStub):
@@ -55,6 +57,8 @@ class RecordingServiceAsyncStub(RecordingServiceStub):
     """The manifest, then every object still encrypted: what offline verification needs."""
     VerifyRecording: _aio.UnaryUnaryMultiCallable[_recording_pb2.VerifyRecordingRequest, _recording_pb2.VerifyRecordingResponse]  # type: ignore[assignment]
     """Checks signature, chain, counts and hashes against the objects as they are stored now."""
+    InventoryRecordings: _aio.UnaryStreamMultiCallable[_recording_pb2.InventoryRecordingsRequest, _recording_pb2.InventoryRecordingsResponse]  # type: ignore[assignment]
+    """Every recording that there should be, signed: with it, offline verification finds those that were removed as a whole."""
 
 class RecordingServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -102,5 +106,13 @@ class RecordingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_recording_pb2.VerifyRecordingResponse, _abc.Awaitable[_recording_pb2.VerifyRecordingResponse]]:
         """Checks signature, chain, counts and hashes against the objects as they are stored now."""
+
+    @_abc_1.abstractmethod
+    def InventoryRecordings(
+        self,
+        request: _recording_pb2.InventoryRecordingsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_recording_pb2.InventoryRecordingsResponse], _abc.AsyncIterator[_recording_pb2.InventoryRecordingsResponse]]:
+        """Every recording that there should be, signed: with it, offline verification finds those that were removed as a whole."""
 
 def add_RecordingServiceServicer_to_server(servicer: RecordingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

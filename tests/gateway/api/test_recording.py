@@ -21,6 +21,7 @@ from gateway.api.recording import CHUNK_BYTES, RecordingService
 from gateway.identity.caller import Caller
 from gateway.identity.model import Role, RoleGrant
 from gateway.nodes.ports import Exited, UpstreamKind
+from gateway.sessions.inventory import Inventories
 from jitgate.v1 import recording_pb2 as pb
 from jitgate.v1.common_pb2 import PageRequest, Scope
 from jitgate.v1.recording_pb2_grpc import RecordingServiceStub, add_RecordingServiceServicer_to_server
@@ -84,7 +85,8 @@ async def shelf(tmp_path: Path) -> AsyncIterator[Shelf]:
     shelf = Shelf(rig, None)
     required = required_permissions([pb.DESCRIPTOR.services_by_name["RecordingService"]])
     server = grpc.aio.server(interceptors=(Guard(required, shelf.authenticate),))
-    add_RecordingServiceServicer_to_server(RecordingService(rig.library), server)
+    inventories = Inventories(world.database, rig.signer, world.clock)
+    add_RecordingServiceServicer_to_server(RecordingService(rig.library, inventories), server)
     port = server.add_insecure_port("127.0.0.1:0")
     async with rig.running():
         await server.start()
