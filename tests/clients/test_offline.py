@@ -96,7 +96,7 @@ def test_what_was_named_wrongly_is_told_apart_from_what_is_damaged(
         assert (done.returncode, said in done.stderr) == (code, True), done
 
 
-def test_an_inventory_goes_to_standard_output_byte_for_byte(server: StandIn, jit: Jit) -> None:
+def test_an_inventory_goes_to_standard_output_or_a_file(server: StandIn, jit: Jit, tmp_path: Path) -> None:
     async def inventory(*_: object) -> object:
         for chunk in (b'{"inventory":', b"{}}"):
             yield recording_pb2.InventoryRecordingsResponse(chunk=chunk)
@@ -106,3 +106,6 @@ def test_an_inventory_goes_to_standard_output_byte_for_byte(server: StandIn, jit
     assert done.stdout == '{"inventory":{}}'
     _, _, asked = next(call for call in server.world.calls if call[0] == "InventoryRecordings")
     assert (asked.scope.account, asked.scope.region) == ("shop", "eu")
+    file = tmp_path / "inventory.json"
+    assert jit("recordings", "inventory", "-o", str(file)).stdout == ""
+    assert file.read_bytes() == b'{"inventory":{}}'

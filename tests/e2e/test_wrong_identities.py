@@ -396,6 +396,7 @@ ELSEWHERE = {
     "RecordingService/ExportRecording": _gone("RECORDING"),
     "RecordingService/DownloadRecording": _gone("RECORDING"),
     "RecordingService/VerifyRecording": _gone("RECORDING"),
+    "RecordingService/InventoryRecordings": EMPTY,
     "SessionService/Connect": ("PERMISSION_DENIED", "TOKEN_UNKNOWN"),
     "SessionService/TerminateSession": _gone("SESSION"),
     "UploadService/ListUploads": EMPTY,
@@ -427,6 +428,7 @@ def test_somebody_with_every_role_in_another_account_and_region(
     expected = {method: ELSEWHERE.get(method, NOT_PERMITTED) for method in found}
     assert {method: outcome for method, (outcome, _) in found.items()} == expected
     assert_no_secret(things, found)
+    assert b'"recordings":[],"scopes":[{"account":' in found["RecordingService/InventoryRecordings"][1]
     after = on.rows()
     # Looking at recordings is told, even where there are none to see, and so is showing somebody else's token.
     told = [row for row in after.pop("events") if row not in before["events"]]

@@ -6,9 +6,11 @@ where no gateway answers.
 
 import json
 import sys
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import typer
 from rich.text import Text
 
 from clients.cli import view
@@ -22,15 +24,25 @@ if TYPE_CHECKING:
     from recorder.comparison import Checked
 
 
-def inventory(account: Account = "", region: Region = "") -> None:
-    """Write the signed list of recordings that there should be to standard output. This is an event."""
+def inventory(
+    file: Annotated[
+        Path | None, typer.Option("-o", "--file", metavar="FILE", help="Where to; default: standard output.")
+    ] = None,
+    account: Account = "",
+    region: Region = "",
+) -> None:
+    """Write the signed list of recordings that there should be. This is an event."""
+    from clients.cli.transfer import new_file
+
     wanted = recording.InventoryRecordingsRequest()
     set_scope(wanted, account, region)
     with gateway() as channel:
         path = "/jitgate.v1.RecordingService/InventoryRecordings"
-        for answer in channel.stream(path, wanted, recording.InventoryRecordingsResponse):
-            sys.stdout.buffer.write(answer.chunk)
-        sys.stdout.buffer.flush()
+        answers = channel.stream(path, wanted, recording.InventoryRecordingsResponse)
+        with new_file(file) if file is not None else nullcontext(sys.stdout.buffer) as target:
+            for answer in answers:
+                target.write(answer.chunk)
+            target.flush()
 
 
 def verify_folder(folder: Path, public_keys: list[Path], against: Path | None, output: Format) -> None:
