@@ -43,15 +43,16 @@ types: $(BIN)/.installed
 packages:
 	tests/debian-packages.sh
 
-# What runs, without the tools of tests: the demo need not wait for those.
+# What runs, without the tools of tests: the demo need not wait for those. The list is whole, so nothing is resolved anew:
+# pip would look for what is pinned by its plain name and wanted with an extra.
 $(BIN)/.runtime: pyproject.toml constraints-runtime.txt
 	$(PYTHON) -m venv .venv
-	$(PIP) --require-hashes -r constraints-runtime.txt
+	$(PIP) --no-deps --require-hashes -r constraints-runtime.txt
 	$(PIP) --no-deps --no-build-isolation -e .
 	touch $@
 
 $(BIN)/.installed: $(BIN)/.runtime constraints.txt
-	$(PIP) --require-hashes -r constraints.txt
+	$(PIP) --no-deps --require-hashes -r constraints.txt
 	touch $@
 
 # The contract's generated code is committed, so that installing needs no compiler.
