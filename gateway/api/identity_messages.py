@@ -11,6 +11,7 @@ ROLES: dict["identity_pb2.Role.ValueType", Role] = {
     identity_pb2.ROLE_NODE_ADMINISTRATOR: Role.NODE_ADMINISTRATOR,
     identity_pb2.ROLE_AUDITOR: Role.AUDITOR,
     identity_pb2.ROLE_ORGANIZATION_ADMINISTRATOR: Role.ORGANIZATION_ADMINISTRATOR,
+    identity_pb2.ROLE_INPUT_READER: Role.INPUT_READER,
 }
 _ROLE_NUMBERS = {role: number for number, role in ROLES.items()}
 KINDS: dict["identity_pb2.PolicyKind.ValueType", str] = {

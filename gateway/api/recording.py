@@ -65,7 +65,7 @@ class RecordingService(recording_pb2_grpc.RecordingServiceServicer):
     async def GetRecording(
         self, request: recording_pb2.GetRecordingRequest, context: object
     ) -> recording_pb2.GetRecordingResponse:
-        recording, manifest = await self._library.get(caller(), request.session_id)
+        recording, manifest = await self._library.show(caller(), request.session_id)
         return recording_pb2.GetRecordingResponse(recording=recording_message(recording), manifest=manifest)
 
     async def PlayRecording(

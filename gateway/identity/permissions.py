@@ -42,9 +42,12 @@ PERMISSIONS: Mapping[Role, frozenset["Permission.ValueType"]] = {
             declared.PERMISSION_RETRY_UPLOADS,
         }
     ),
-    # Exporting belongs to the auditor's work (evidence leaves the gateway), so it needs no seventh role; it stays
+    # Exporting belongs to the auditor's work (evidence leaves the gateway), so it needs no role of its own; it is
     # a permission of its own so that it is checked and told as its own act (R27).
     Role.AUDITOR: _READING | {declared.PERMISSION_READ_RECORDINGS, declared.PERMISSION_EXPORT_RECORDINGS},
+    # What was typed can be a password of somebody's. So an auditor sees its content only where this was granted
+    # beside the auditor's own role; alone it opens nothing.
+    Role.INPUT_READER: frozenset({declared.PERMISSION_READ_INPUT_CONTENT}),
     # Who decides what others may do neither asks, nor decides on requests, nor watches what people did: those need
     # a grant of their own, and granting it, even to oneself, is an event that an auditor sees.
     Role.ORGANIZATION_ADMINISTRATOR: _READING

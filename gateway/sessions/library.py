@@ -1,4 +1,4 @@
-"""Recordings for those who may see them (R27); the audit log tells who listed, played, exported or verified."""
+"""Recordings for those who may see them (R27); the audit log tells who did what with which of them."""
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
@@ -76,28 +76,22 @@ class Library:
             await events.append(tx.connection, event)
         return found[:limit], len(found) > limit
 
-    async def get(self, caller: Caller, session_id: str) -> tuple[SessionRecording, bytes]:
+    async def show(self, caller: Caller, session_id: str) -> tuple[SessionRecording, bytes]:
         """A recording and its signed manifest, which is empty until the recording is complete."""
-        async with self._database.read() as connection:
-            found = await recordings.get(connection, session_id)
-            if found is None or not _may_read(caller, found):
-                raise _not_found(session_id)
-            return found, await recordings.manifest_of(connection, session_id) or b""
+        recording, manifest = await self._get(caller, session_id)
+        await self._tell("recording.shown", "looked at what is known of", caller, recording)
+        return recording, manifest
 
     async def play(self, caller: Caller, session_id: str) -> Playback:
-        """Typed content shows to those only who may export: what was typed is more than what was shown."""
+        """Typed content is for those only who may read it: what was typed is more than what was shown."""
         recording, data = await self._complete(caller, session_id)
-        await self._tell("recording.played", "played", caller, recording)
-        with translated(session_id):
-            return await self._open(caller, recording, data)
+        return await self._open("recording.played", "played", caller, recording, data)
 
     async def export(self, caller: Caller, session_id: str, form: str) -> Playback:
         """To make a file of; `form` is told in the audit log. Plaintext leaves the gateway."""
         recording, data = await self._complete(caller, session_id)
         caller.require(declared.PERMISSION_EXPORT_RECORDINGS, recording.account, recording.region)
-        await self._tell("recording.exported", f"exported ({form})", caller, recording)
-        with translated(session_id):
-            return await self._open(caller, recording, data)
+        return await self._open("recording.exported", f"exported ({form})", caller, recording, data)
 
     async def download(self, caller: Caller, session_id: str) -> AsyncIterator[tuple[str, bytes]]:
         """The manifest's file, then every segment, still encrypted: names without folders, and their bytes."""
@@ -133,17 +127,31 @@ class Library:
         return Verified(verification, self._signer_of(stored))
 
     async def _complete(self, caller: Caller, session_id: str) -> tuple[SessionRecording, bytes]:
-        recording, manifest = await self.get(caller, session_id)
+        recording, manifest = await self._get(caller, session_id)
         if recording.status is RecordingStatus.COMPLETE and manifest:
             return recording, manifest
         raise _unfinished(recording)
 
-    async def _open(self, caller: Caller, recording: SessionRecording, data: bytes) -> Playback:
-        manifest = check_manifest(data, self._public_keys)
-        may_see_typing = caller.may(declared.PERMISSION_EXPORT_RECORDINGS, recording.account, recording.region)
-        return await Playback.open(
-            manifest, self._store, self._keys, _context(recording), with_input=may_see_typing
-        )
+    async def _get(self, caller: Caller, session_id: str) -> tuple[SessionRecording, bytes]:
+        async with self._database.read() as connection:
+            found = await recordings.get(connection, session_id)
+            if found is None or not _may_read(caller, found):
+                raise _not_found(session_id)
+            return found, await recordings.manifest_of(connection, session_id) or b""
+
+    async def _open(
+        self, kind: str, did: str, caller: Caller, recording: SessionRecording, data: bytes
+    ) -> Playback:
+        """Tells it, then opens it: nothing is seen that was not told, typed content by name."""
+        may_read = caller.may(declared.PERMISSION_READ_INPUT_CONTENT, recording.account, recording.region)
+        with translated(recording.session_id):
+            manifest = check_manifest(data, self._public_keys)
+            with_input = may_read and any(epoch.wrapped_input_key is not None for epoch in manifest.epochs)
+            did = f"{did}, with what was typed," if with_input else did
+            await self._tell(kind, did, caller, recording, input_content=with_input)
+            return await Playback.open(
+                manifest, self._store, self._keys, _context(recording), with_input=with_input
+            )
 
     def _signer_of(self, data: bytes) -> bytes | None:
         for key in self._public_keys:
@@ -152,7 +160,7 @@ class Library:
                 return key
         return None
 
-    async def _tell(self, kind: str, did: str, caller: Caller, recording: SessionRecording) -> None:
+    async def _tell(self, kind: str, did: str, caller: Caller, recording: SessionRecording, **more: bool) -> None:
         event = events.Event(
             type=kind,
             at=self._clock(),
@@ -162,7 +170,7 @@ class Library:
             source_address=caller.source_address,
             account=recording.account,
             region=recording.region,
-            details={"request": recording.request_id},
+            details={"request": recording.request_id, **more},
         )
         async with self._database.transaction() as tx:
             await events.append(tx.connection, event)

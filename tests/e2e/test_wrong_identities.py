@@ -420,6 +420,7 @@ def test_somebody_with_every_role_in_another_account_and_region(
         {"role": "ROLE_POLICY_ADMINISTRATOR", "policy_kinds": kinds, **FAR},
         {"role": "ROLE_NODE_ADMINISTRATOR", **FAR},
         {"role": "ROLE_AUDITOR", **FAR},
+        {"role": "ROLE_INPUT_READER", **FAR},
     ).identity
     before = on.rows()
     found = outcomes(on, things, methods, identity, on.gateway.address)

@@ -24,6 +24,7 @@ class RoleName(StrEnum):
     POLICY_ADMINISTRATOR = "policy_administrator"
     NODE_ADMINISTRATOR = "node_administrator"
     AUDITOR = "auditor"
+    INPUT_READER = "input_reader"
     ORGANIZATION_ADMINISTRATOR = "organization_administrator"
 
 

@@ -55,6 +55,10 @@ class _PermissionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Permission
     """What of AWS an account may use. For the whole organization: only a grant of * in both writes it."""
     PERMISSION_RETRY_UPLOADS: _Permission.ValueType  # 25
     """Has a recording taken out of quarantine and tried again. It shows nothing of what was recorded."""
+    PERMISSION_READ_INPUT_CONTENT: _Permission.ValueType  # 26
+    """The content of what people typed, where it was recorded: passwords may be in it. Beside READ_RECORDINGS it shows
+    when a recording is played, beside EXPORT_RECORDINGS in what is exported; alone it shows nothing (R27).
+    """
 
 class Permission(_Permission, metaclass=_PermissionEnumTypeWrapper):
     """What a caller needs. The gateway refuses to start with a method that declares none (R32)."""
@@ -89,6 +93,10 @@ PERMISSION_WRITE_ALLOWANCES: Permission.ValueType  # 21
 """What of AWS an account may use. For the whole organization: only a grant of * in both writes it."""
 PERMISSION_RETRY_UPLOADS: Permission.ValueType  # 25
 """Has a recording taken out of quarantine and tried again. It shows nothing of what was recorded."""
+PERMISSION_READ_INPUT_CONTENT: Permission.ValueType  # 26
+"""The content of what people typed, where it was recorded: passwords may be in it. Beside READ_RECORDINGS it shows
+when a recording is played, beside EXPORT_RECORDINGS in what is exported; alone it shows nothing (R27).
+"""
 Global___Permission: _TypeAlias = Permission  # noqa: Y015
 
 @_typing.final

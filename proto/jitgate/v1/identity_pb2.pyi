@@ -33,6 +33,8 @@ class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType],
     ROLE_NODE_ADMINISTRATOR: _Role.ValueType  # 4
     ROLE_AUDITOR: _Role.ValueType  # 5
     ROLE_ORGANIZATION_ADMINISTRATOR: _Role.ValueType  # 6
+    ROLE_INPUT_READER: _Role.ValueType  # 7
+    """Beside an auditor's role: the content of what was typed, where it was recorded."""
 
 class Role(_Role, metaclass=_RoleEnumTypeWrapper): ...
 
@@ -43,6 +45,8 @@ ROLE_POLICY_ADMINISTRATOR: Role.ValueType  # 3
 ROLE_NODE_ADMINISTRATOR: Role.ValueType  # 4
 ROLE_AUDITOR: Role.ValueType  # 5
 ROLE_ORGANIZATION_ADMINISTRATOR: Role.ValueType  # 6
+ROLE_INPUT_READER: Role.ValueType  # 7
+"""Beside an auditor's role: the content of what was typed, where it was recorded."""
 Global___Role: _TypeAlias = Role  # noqa: Y015
 
 class _PolicyKind:

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
+from sqlalchemy import select
 
 from gateway.api.interceptor import Guard
 from gateway.api.permissions import required_permissions
@@ -22,6 +23,7 @@ from gateway.identity.caller import Caller
 from gateway.identity.model import Role, RoleGrant
 from gateway.nodes.ports import Exited, UpstreamKind
 from gateway.sessions.inventory import Inventories
+from gateway.store import tables
 from jitgate.v1 import recording_pb2 as pb
 from jitgate.v1.common_pb2 import PageRequest, Scope
 from jitgate.v1.recording_pb2_grpc import RecordingServiceStub, add_RecordingServiceServicer_to_server
@@ -97,6 +99,14 @@ async def shelf(tmp_path: Path) -> AsyncIterator[Shelf]:
     await world.database.close()
 
 
+async def opened(shelf: Shelf, session_id: str) -> list[tuple[str, bool]]:
+    """What was played and exported of a session, and whether what was typed was in it, as the audit log has it."""
+    async with shelf.rig.world.database.read() as connection:
+        query = select(tables.events.c.type, tables.events.c.details).order_by(tables.events.c.sequence)
+        rows = await connection.execute(query.where(tables.events.c.subject == session_id))
+        return [(row.type, row.details["input_content"]) for row in rows if "input_content" in row.details]
+
+
 def refusal(error: grpc.aio.AioRpcError) -> tuple[grpc.StatusCode, str]:
     details = dict(error.trailing_metadata() or ())["grpc-status-details-bin"]
     assert isinstance(details, bytes)
@@ -168,8 +178,41 @@ async def test_playing_from_a_moment_begins_with_the_terminals_size(shelf: Shelf
 async def test_typed_content_shows_only_where_asked_for_and_allowed(shelf: Shelf) -> None:
     await shelf.rig.prefer(record_input_content=True)
     session_id = await shelf.record()
-    shown = await shelf.events(session_id)
-    assert [event.input for event in shown if event.HasField("input")] == [b"secret words\n"]
+
+    async def typed() -> tuple[list[bytes], list[int], bool]:
+        shown = await shelf.events(session_id)
+        exported = await shelf.export(session_id, pb.EXPORT_FORMAT_ASCIICAST_V2)
+        contents = [event.input for event in shown if event.HasField("input")]
+        lengths = [event.input_length for event in shown if event.HasField("input_length")]
+        return contents, lengths, b"secret words" in exported
+
+    # An auditor who may export sees lengths; so does one whose second role is of another Region.
+    await shelf.rig.world.grant(RoleGrant("user", "ada", Role.INPUT_READER, "default", "elsewhere"))
+    assert await typed() == ([], [13], False)
+    assert await opened(shelf, session_id) == [("recording.played", False), ("recording.exported", False)]
+
+    await shelf.rig.world.grant(RoleGrant("user", "ada", Role.INPUT_READER))
+    assert await typed() == ([b"secret words\n"], [], True)
+    assert (await opened(shelf, session_id))[2:] == [("recording.played", True), ("recording.exported", True)]
+
+    # The role alone opens nothing.
+    await shelf.rig.world.grant(RoleGrant("user", "mallory", Role.INPUT_READER))
+    shelf.who = "mallory"
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await shelf.events(session_id)
+    assert refusal(caught.value) == (grpc.StatusCode.PERMISSION_DENIED, "NOT_PERMITTED")
+
+
+@pytest.mark.rule("R27")
+async def test_who_looks_at_a_recording_without_playing_it_is_told_too(shelf: Shelf) -> None:
+    session_id = await shelf.record()
+    before = await shelf.rig.world.events(session_id)
+    await shelf.stub.GetRecording(pb.GetRecordingRequest(session_id=session_id))
+    async for _ in shelf.stub.DownloadRecording(pb.DownloadRecordingRequest(session_id=session_id)):
+        pass
+    await shelf.stub.VerifyRecording(pb.VerifyRecordingRequest(session_id=session_id))
+    told = await shelf.rig.world.events(session_id)
+    assert told[len(before) :] == ["recording.shown", "recording.downloaded", "recording.verified"]
 
 
 @pytest.mark.rule("R27")

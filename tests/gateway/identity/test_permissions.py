@@ -51,14 +51,23 @@ def test_users_approvers_and_administrators_hold_different_permissions() -> None
         declared.PERMISSION_DECIDE_ACCESS,
         declared.PERMISSION_READ_RECORDINGS,
         declared.PERMISSION_EXPORT_RECORDINGS,
+        declared.PERMISSION_READ_INPUT_CONTENT,
     }
 
 
 @pytest.mark.rule("R32")
-def test_an_auditor_reads_everything_and_changes_nothing() -> None:
+def test_an_auditor_reads_everything_but_what_was_typed_and_changes_nothing() -> None:
     auditor = given_to(Role.AUDITOR)
     assert not auditor & WRITING
-    assert auditor == set(ALL) - WRITING
+    assert auditor == set(ALL) - WRITING - {declared.PERMISSION_READ_INPUT_CONTENT}
+
+
+@pytest.mark.rule("R27")
+def test_the_content_of_input_has_a_role_of_its_own_that_opens_nothing_else() -> None:
+    assert given_to(Role.INPUT_READER) == {declared.PERMISSION_READ_INPUT_CONTENT}
+    assert {what for what in Role if declared.PERMISSION_READ_INPUT_CONTENT in PERMISSIONS[what]} == {
+        Role.INPUT_READER
+    }
 
 
 @pytest.mark.parametrize("what", Role)
