@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -264,6 +265,24 @@ def test_what_is_typed_without_being_asked_for_is_not_recorded(on: Stage, shell:
     for place in (folder / "download", on.gateway.data_dir):
         for file in place.rglob("*"):
             assert not file.is_file() or b"geheim" not in file.read_bytes()
+
+
+@pytest.mark.rule("R27")
+def test_a_copy_of_the_store_is_verified_against_the_inventory(on: Stage, folder: Path) -> None:
+    on.alice.person.jit("exec", "web-1", "--", "echo seen")
+    session_id = latest_session(on)
+    complete(on, session_id)
+    auditor = on.dave.person
+    auditor.jit("recordings", "inventory", "-o", folder / "inventory.json")
+    shutil.copytree(on.gateway.data_dir / "recordings", folder / "copy")
+    (key,) = (on.gateway.data_dir / "keys" / "manifest-public-keys").glob("*.pem")
+    verify = ("recordings", "verify", "--public-key", key, "--against", folder / "inventory.json", "--offline")
+    found = {each["session_id"]: each for each in auditor.json(*verify, folder / "copy")["recordings"]}
+    assert (found[session_id]["verdict"], found[session_id]["problems"]) == ("intact", [])
+    assert all(each["verdict"] in ("intact", "not complete") for each in found.values())
+    shutil.rmtree(folder / "copy" / found[session_id]["folder"])
+    done = auditor.run(*verify, folder / "copy")
+    assert (done.returncode, b"is missing: the whole recording was deleted" in done.stdout) == (1, True), done
 
 
 def test_doctor_finds_nothing_wrong(on: Stage) -> None:

@@ -11,6 +11,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from recorder.comparison import Checked, Verdict
 from recorder.errors import DamagedInventory, UnusableFile
@@ -18,6 +21,7 @@ from recorder.inventory import Entry, Inventory, Scope, check_inventory, sign_in
 from recorder.manifest import sign_manifest
 from recorder.model import Manifest
 from recorder.offline import check, read_inventory, read_public_key
+from recorder.signatures import key_id_of, public_key_of
 from recorder.signing import LocalSigner
 from tests.recorder.conftest import Rig, session
 from tests.recorder.test_verification import flip, swap
@@ -246,6 +250,25 @@ async def test_an_inventory_is_what_was_signed_or_it_is_refused(tree: Tree, tmp_
         (tmp_path / "inventory").write_bytes(wrong)
         with pytest.raises(DamagedInventory, match=said):
             read_inventory(tmp_path / "inventory", keys)
+
+
+async def test_an_inventory_signed_by_a_key_of_a_kms_is_read(tree: Tree) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    pem = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    public = public_key_of(pem)
+
+    class Kms:
+        key_id = key_id_of(public)
+        public_key = public
+
+        async def sign(self, message: bytes) -> bytes:
+            return key.sign(message, ec.ECDSA(SHA256()))
+
+    inventory = tree.inventory()
+    data = await sign_inventory(inventory, Kms())
+    assert check_inventory(data, [*tree.rig.public_keys, public]) == inventory
+    with pytest.raises(DamagedInventory, match="does not hold"):
+        check_inventory(data.replace(b'"region":"*"', b'"region":"x"'), [public])
 
 
 async def test_files_that_are_not_what_they_should_be(tree: Tree, tmp_path: Path) -> None:
