@@ -134,7 +134,7 @@ def start_sshd(
     elif not key.exists():
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", key], check=True)
     for _ in range(_ATTEMPTS):
-        port = _free_port()
+        port = free_port()
         # sshd reads it as the user who logs in, who cannot look into the folders that tests get.
         allowed = Path(tempfile.mkdtemp(prefix="sshd-principals-"))
         allowed.chmod(0o755)
@@ -179,7 +179,7 @@ def _binary() -> str:
     return found
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

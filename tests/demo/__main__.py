@@ -30,8 +30,9 @@ def main() -> int:
 def _run(play: Play) -> int:
     began = time.monotonic()
     play.stage.clear()
-    simulated = "Nothing but S3 and KMS" if play.stage.aws else "Nothing"
-    play.show.remark(f"Jitgate, the whole way of an access request, on this machine. {simulated} is simulated.")
+    simulated = "a mail server, Slack and Teams" + (", S3 and KMS" if play.stage.aws else "")
+    play.show.remark("Jitgate, the whole way of an access request, on this machine.")
+    play.show.remark(f"Nothing is simulated but what it talks to elsewhere: {simulated}.")
     play.show.remark("alice$ jit … is what you will find as .demo/alice … when this is over.")
     held = False
     try:
@@ -76,7 +77,8 @@ def _hand_over(play: Play, seconds: float) -> None:
 
   There are wrappers for admin, {", ".join(PEOPLE)}, jitgate and jitgate-agent. Passwords, for when
   a sign-in has expired (12 hours): {at}passwords. Policies to change and put again: {at}policies/.
-  Logs: {at}gateway/gateway.log, {at}nodes/agent.log. To end all of it: make demo-stop""")
+  Logs: {at}gateway/gateway.log, {at}nodes/agent.log. What people were told: {at}services/arrived.json.
+  To end all of it: make demo-stop""")
 
 
 if __name__ == "__main__":

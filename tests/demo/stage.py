@@ -1,21 +1,25 @@
 """Where the demo plays: a folder with a gateway, nodes and people, left running when the curtain falls."""
 
+import json
 import os
 import secrets
 import shlex
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.agents import AgentProcess
 from tests.demo.cloud import Cloud
 from tests.demo.running import Running
-from tests.processes import BIN, GatewayProcess, Person
-from tests.sshd import Sshd, current_login, start_sshd
+from tests.processes import BIN, START_SECONDS, GatewayProcess, Person, wait_for
+from tests.sshd import Sshd, current_login, free_port, start_sshd
 
 POLICIES = Path(__file__).parent / "policies"
 ADMINISTRATOR, PEOPLE = "admin", ("alice", "bob", "carol", "dave")
+_OWN = {f"JITGATE_NOTIFICATIONS__{kind.upper()}": kind for kind in ("email", "slack", "teams")}
 
 
 @dataclass
@@ -62,6 +66,32 @@ class Stage:
         """Before the gateway, which is told where it is."""
         self.cloud.start(self.running)
         self.gateway.environment |= self.cloud.environment
+
+    @property
+    def own_channels(self) -> tuple[str, ...]:
+        """Those that whoever runs the demo has configured in the environment: they are told for real."""
+        return tuple(kind for name, kind in _OWN.items() if name in os.environ)
+
+    def start_services(self) -> None:
+        """Before the gateway, which is told of them: stand-ins of what tells people. They go on with it."""
+        folder = self.folder / "services"
+        folder.mkdir(mode=0o700)
+        command = ("setsid", sys.executable, "-m", "tests.demo.services", folder)
+        with (folder / "log").open("wb") as output:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        self.running.add(process.pid)
+        settings = folder / "settings.json"
+        wait_for(settings.exists, START_SECONDS, f"the services' start (see {folder / 'log'})")
+        own = {name: os.environ[name] for name in _OWN if name in os.environ}
+        # Messages lead to the page of their request.
+        pages = {"JITGATE_HTTP_LISTEN": f"127.0.0.1:{free_port()}"}
+        self.gateway.environment |= pages | json.loads(settings.read_text()) | own
+
+    def arrived(self) -> dict[str, list[Any]]:
+        """What the services have, by service."""
+        file = self.folder / "services" / "arrived.json"
+        found: dict[str, list[Any]] = json.loads(file.read_text()) if file.exists() else {}
+        return found
 
     def start_gateway(self) -> str:
         """What the gateway's first start tells its operator."""

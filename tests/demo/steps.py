@@ -7,6 +7,7 @@ from typing import Any
 
 from tests.demo.dialling import node_that_dials, session_that_goes_on
 from tests.demo.play import REQUEST_ID, Play, found
+from tests.demo.telling import told, told_the_outcome
 from tests.processes import wait_for
 from tests.sshd import current_login
 
@@ -32,6 +33,7 @@ def first_administrator(play: Play) -> None:
         "one hour.",
     )
     stage = play.stage
+    stage.start_services()
     greeting = stage.start_gateway()
     play.show.command("operator", ("jitgate", "serve"))
     play.show.output(greeting)
@@ -139,8 +141,14 @@ def two_levels(play: Play) -> None:
     request_id = play.facts["db-1"] = found(REQUEST_ID, printed)
     play.runs("alice", "approve", request_id, exit_code=4)
     play.runs("bob", "requests", "list", "--for-me", shows=(request_id,))
+
+
+def decided(play: Play) -> None:
+    play.show.chapter("Approved by two, one after the other", "bob first; only then does carol count.")
+    request_id = play.facts["db-1"]
     play.runs("bob", "approve", request_id, "--comment", "go ahead", shows=("Pending", "1 of 1"))
     play.runs("carol", "approve", request_id, shows=("Approved",))
+    told_the_outcome(play)
     play.show.remark("Now she connects. What she types is what you would.")
     with play.shell("alice", "db-1") as terminal:
         terminal.types('echo "I am $(whoami), on db-1"')
@@ -254,6 +262,8 @@ CHAPTERS: tuple[Callable[[Play], None], ...] = (
     auto_approved,
     node_that_dials,
     two_levels,
+    told,
+    decided,
     denied_yet_approvable,
     conflict,
     recorded,

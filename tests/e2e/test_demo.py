@@ -20,7 +20,7 @@ def demo(folder: Path, *what: str) -> subprocess.CompletedProcess[str]:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=400,
         check=False,
     )
 
@@ -43,6 +43,10 @@ def test_it_shows_the_whole_way(shown: subprocess.CompletedProcess[str]) -> None
     for claim in (
         "Approved at once",
         f"through the agent, as {current_login()}",
+        "Subject: [Jitgate] alice: access to db-1",
+        '"action_id": "approve"',
+        '"type": "AdaptiveCard"',
+        "The message in Slack has become the outcome: “Approved: alice's access to db-1”",
         "level 2 of 2: 1 of 1 approvals",
         "payment-data-by-hand: matched",
         "policy financial-data targets DataClass=financial",

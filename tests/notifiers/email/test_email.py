@@ -22,7 +22,8 @@ from notifiers.email.settings import is_address
 from notifiers.errors import NotDelivered, TryAgain, Undeliverable, Unusable
 from notifiers.model import NoticeKind, Relation
 from notifiers.ports import Notifier
-from tests.notifiers.email.servers import PASSWORD, USER, MailServer, liar, mail_server
+from tests.notifiers.email.liar import liar
+from tests.notifiers.email.servers import PASSWORD, USER, MailServer, mail_server
 from tests.notifiers.told import AT, EMOJI, HOSTILE, delivery
 
 
