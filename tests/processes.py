@@ -57,6 +57,7 @@ class GatewayProcess:
     address: str = "127.0.0.1:0"
     sign_in_address: str = "127.0.0.1:0"
     agent_address: str = "127.0.0.1:0"
+    start_seconds: float = START_SECONDS
 
     @property
     def data_dir(self) -> Path:
@@ -90,7 +91,7 @@ class GatewayProcess:
             self.process = subprocess.Popen(
                 self.command, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=log
             )
-        ready = wait_for(lambda: self._ready(seen), START_SECONDS, "the gateway's start")
+        ready = wait_for(lambda: self._ready(seen), self.start_seconds, "the gateway's start")
         self.address, self.sign_in_address = ready["address"], ready["sign_in_address"]
         self.agent_address = ready["agent_address"]
 

@@ -25,7 +25,9 @@ class ReflectedClient:
         """`identity` is the key and the certificate chain, PEM."""
         key, chain = identity or (None, None)
         credentials = grpc.ssl_channel_credentials(ca_file.read_bytes(), key, chain)
-        self.channel = grpc.secure_channel(address, credentials)
+        # A gateway that was started again is found soon, however often it was gone before.
+        options = [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 500)]
+        self.channel = grpc.secure_channel(address, credentials, options)
         self._database = ProtoReflectionDescriptorDatabase(self.channel)
         self.pool = DescriptorPool(self._database)
 

@@ -1,10 +1,15 @@
-"""`python -m tests.crash [kills] [N]`, `… resume [N]`, `… faults [N]`; `--help` after each says more."""
+"""`python -m tests.crash [kills] [N]`, `… resume [N]`, `… faults [N]`, `… notices [N]`; each has `--help`."""
 
 import sys
 
-from tests.crash import faults_command, kills_command, resume_command
+from tests.crash import faults_command, kills_command, notices_command, resume_command
 
-_COMMANDS = {"kills": kills_command.main, "resume": resume_command.main, "faults": faults_command.main}
+_COMMANDS = {
+    "kills": kills_command.main,
+    "resume": resume_command.main,
+    "faults": faults_command.main,
+    "notices": notices_command.main,
+}
 
 if __name__ == "__main__":
     name, *arguments = sys.argv[1:] or ["kills"]

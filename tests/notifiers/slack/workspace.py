@@ -230,7 +230,8 @@ class Workspace:
 
     def _conversations_history(self, given: dict[str, Any]) -> dict[str, Any]:
         channel = self._channel(given)
-        return {"messages": [_with_metadata(one) for one in self.top() if one.channel == channel]}
+        newest_first = [one for one in reversed(self.top()) if one.channel == channel]
+        return {"messages": [_with_metadata(one) for one in newest_first[: int(given.get("limit", 100))]]}
 
     def _conversations_replies(self, given: dict[str, Any]) -> dict[str, Any]:
         channel = self._channel(given)

@@ -1,0 +1,43 @@
+"""`python -m tests.crash notices [N]`: N requests' notices while the gateway is killed (kill -9) every second.
+
+Mails go to a real mail server, events to a receiver of webhooks, messages to a stand-in of Slack. Before that, on
+a gateway that nobody kills: how long it takes from what happened until it has arrived, which is a little longer
+than until the first attempt. Exit code 1 when anything was lost, or told twice so that nobody could tell.
+"""
+
+import argparse
+import logging
+import statistics
+import tempfile
+from pathlib import Path
+
+from tests.crash.notices.run import latency, run, scene
+
+_ROW = "{:<8} {:>9} {:>6} {:>8} {:>9}"
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.crash notices", description=__doc__)
+    parser.add_argument("requests", nargs="?", type=int, default=1000, metavar="N")
+    parser.add_argument("--quiet", type=int, default=200, metavar="N", help="requests to measure the time by")
+    given = parser.parse_args(arguments)
+    logging.getLogger("mail.log").setLevel(logging.ERROR)  # the mail server warns of its own past at each sign-in
+    with tempfile.TemporaryDirectory(prefix="jitgate-notices-") as folder, scene(Path(folder)) as at:
+        if given.quiet:
+            measured = latency(at, given.quiet)
+            for name, seconds in (("webhook", measured.hook), ("mail", measured.mail)):
+                print(f"from the commit until it has arrived, {name}: {_percentiles(seconds)}", flush=True)
+        outcome = run(at, given.requests)
+    print(
+        f"{outcome.requests} requests, {outcome.kills} times kill -9, {outcome.seconds:.0f} s until all was told"
+    )
+    print(_ROW.format("channel", "expected", "lost", "doubled", "repeated"))
+    for each in outcome.channels:
+        print(_ROW.format(each.name, each.expected, each.lost, each.doubled, each.repeated))
+    print(f"{outcome.given_up} given up. Repeated: arrived again under the same id, by which a receiver can tell")
+    return 0 if outcome.is_well else 1
+
+
+def _percentiles(seconds: list[float]) -> str:
+    cuts = statistics.quantiles(seconds, n=100, method="inclusive")
+    return f"p50 {cuts[49] * 1000:.0f} ms, p99 {cuts[98] * 1000:.0f} ms, {len(seconds)} messages"
