@@ -83,6 +83,7 @@ from gateway.places.service import Allowances
 from gateway.recording_parts import RecordingParts
 from gateway.session_logs.service import SessionLogs
 from gateway.sessions.adopting import Adoption
+from gateway.sessions.deletion import Deletions
 from gateway.sessions.ending import LastEntries
 from gateway.sessions.inventory import Inventories
 from gateway.sessions.left_behind import LeftBehind
@@ -250,6 +251,10 @@ def assemble(
         clock=clock,
     )
     attachments.tell(adoption)
+    kept_days = settings.recordings.retention_days
+    deletions = Deletions(
+        database, store, changes, clock, retention=timedelta(days=kept_days) if kept_days is not None else None
+    )
     library = Library(database, store, data_keys, recordings.public_keys, clock=clock)
     inventories = Inventories(database, recordings.signer, clock)
 
@@ -292,6 +297,7 @@ def assemble(
             LeftBehind(database, last_entries, clock, replica=replica).run,
             expander.run,
             uploads.run,
+            deletions.run,
             *((Timers(database, clock, changes).run,) if channels.notifiers or channels.sinks else ()),
             *(one.run for one in _deliverers(channels, database, clock, changes, replica=replica)),
             *(Listening(channel, chat_desk).run for channel in channels.notifiers),
@@ -315,7 +321,7 @@ def assemble(
                 add_session_service,
                 SessionService(sessions, Sessions(database, clock, changes)),
             ),
-            _serve(recording_pb2, recording_pb2_grpc, RecordingService(library, inventories)),
+            _serve(recording_pb2, recording_pb2_grpc, RecordingService(library, inventories, deletions)),
             _serve(upload_pb2, upload_pb2_grpc, UploadService(uploads)),
             _serve(allowance_pb2, allowance_pb2_grpc, AllowanceService(Allowances(database, changes, clock))),
             _serve(

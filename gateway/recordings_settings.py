@@ -128,6 +128,8 @@ class Recordings(_Section):
     spool_min_free_mib: int = Field(default=256, ge=0, le=1 << 30)
     # How long a session waits for room in a spool that is nearly full, before it ends.
     spool_patience_seconds: int = Field(default=300, ge=0, le=86400)
+    # Complete recordings whose session ended longer ago are deleted; None: never. At least a year, as of requests.
+    retention_days: int | None = Field(default=None, ge=365, le=36500)
     durability: Literal["process", "sync", "store"] = "process"
 
     @property

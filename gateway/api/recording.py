@@ -11,9 +11,10 @@ from google.protobuf.duration_pb2 import Duration
 from gateway.api import values
 from gateway.api.current import caller
 from gateway.errors import invalid
+from gateway.sessions.deletion import Deletions
 from gateway.sessions.inventory import Inventories
 from gateway.sessions.library import Library, translated
-from gateway.sessions.model import SessionRecording
+from gateway.sessions.model import Deletion, SessionRecording
 from gateway.store.recordings import Filter
 from jitgate.v1 import recording_pb2, recording_pb2_grpc
 from jitgate.v1.common_pb2 import Scope
@@ -34,9 +35,10 @@ _FORMS: Final = {
 
 
 class RecordingService(recording_pb2_grpc.RecordingServiceServicer):
-    def __init__(self, library: Library, inventories: Inventories) -> None:
+    def __init__(self, library: Library, inventories: Inventories, deletions: Deletions) -> None:
         self._library = library
         self._inventories = inventories
+        self._deletions = deletions
 
     async def ListRecordings(
         self, request: recording_pb2.ListRecordingsRequest, context: object
@@ -130,6 +132,12 @@ class RecordingService(recording_pb2_grpc.RecordingServiceServicer):
             public_key=pem_of(key) if key else "",
         )
 
+    async def DeleteRecording(
+        self, request: recording_pb2.DeleteRecordingRequest, context: object
+    ) -> recording_pb2.DeleteRecordingResponse:
+        recording = await self._deletions.delete(caller(), request.session_id, request.reason)
+        return recording_pb2.DeleteRecordingResponse(recording=recording_message(recording))
+
 
 def recording_message(recording: SessionRecording) -> recording_pb2.Recording:
     """A recording as the contract has it."""
@@ -148,6 +156,17 @@ def recording_message(recording: SessionRecording) -> recording_pb2.Recording:
         input_bytes=recording.input_bytes,
         stored_bytes=recording.stored_bytes,
         gaps=recording.gaps,
+        deletion=None if recording.deletion is None else _deletion_message(recording.deletion),
+    )
+
+
+def _deletion_message(deletion: Deletion) -> recording_pb2.RecordingDeletion:
+    return recording_pb2.RecordingDeletion(
+        wanted_at=values.timestamp(deletion.wanted_at),
+        deleted_at=values.timestamp(deletion.deleted_at),
+        actor_id=deletion.actor_id,
+        reason=deletion.reason,
+        manifest_sha256=deletion.manifest_sha256,
     )
 
 

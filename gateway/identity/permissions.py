@@ -61,6 +61,7 @@ PERMISSIONS: Mapping[Role, frozenset["Permission.ValueType"]] = {
         declared.PERMISSION_WRITE_PREFERENCES,
         declared.PERMISSION_WRITE_ALLOWANCES,
         declared.PERMISSION_RETRY_UPLOADS,
+        declared.PERMISSION_DELETE_RECORDINGS,
     },
 }
 

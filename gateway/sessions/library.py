@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from gateway.errors import Kind, Refused
 from gateway.identity.caller import Caller
+from gateway.sessions.deletion import refuse_deleted
 from gateway.sessions.model import RecordingStatus, SessionRecording
 from gateway.store import events, recordings
 from gateway.store.database import Database
@@ -130,6 +131,7 @@ class Library:
         recording, manifest = await self._get(caller, session_id)
         if recording.status is RecordingStatus.COMPLETE and manifest:
             return recording, manifest
+        refuse_deleted(recording)
         raise _unfinished(recording)
 
     async def _get(self, caller: Caller, session_id: str) -> tuple[SessionRecording, bytes]:

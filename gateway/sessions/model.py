@@ -100,6 +100,19 @@ class RecordingStatus(StrEnum):
     UPLOADING = "UPLOADING"
     COMPLETE = "COMPLETE"
     QUARANTINED = "QUARANTINED"
+    DELETING = "DELETING"
+    DELETED = "DELETED"
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """Why a recording goes or is gone. `actor_id` is empty where the retention wants it so."""
+
+    wanted_at: datetime
+    actor_id: str
+    reason: str
+    manifest_sha256: str
+    deleted_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,3 +134,4 @@ class SessionRecording:
     input_bytes: int = 0
     stored_bytes: int = 0
     gaps: int = 0
+    deletion: Deletion | None = None

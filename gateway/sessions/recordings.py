@@ -6,13 +6,14 @@ from datetime import datetime, timedelta
 import structlog
 
 from gateway.sessions.model import RecordingStatus
-from gateway.store import recording_heads, recordings, sessions, uploads
+from gateway.store import deletions, recording_heads, recordings, sessions, uploads
 from gateway.store.changes import Changes
 from gateway.store.database import Database
 from gateway.store.events import Event, append
 from recorder.model import Manifest, Quarantined, manifest_name
 from recorder.ports import ObjectStore
 
+_OVER = (RecordingStatus.COMPLETE, RecordingStatus.DELETING, RecordingStatus.DELETED)
 _log = structlog.get_logger("jitgate.sessions")
 
 
@@ -45,6 +46,10 @@ class RecordingIndex:
                 return
             known = await recordings.manifest_of(tx.connection, session_id)
             if known == data:
+                return
+            indexed = await recordings.get(tx.connection, session_id)
+            if indexed is not None and indexed.status is RecordingStatus.DELETED:
+                await deletions.again(tx.connection, session_id, data, self._clock())
                 return
             await recordings.complete(
                 tx.connection,
@@ -81,7 +86,7 @@ class RecordingIndex:
                 _log.error("recording.of_unknown_session", session=spool.session_id, path=spool.path)
                 return
             known = await recordings.get(tx.connection, session.id)
-            if known is not None and known.status is RecordingStatus.COMPLETE:
+            if known is not None and known.status in _OVER:
                 return  # what lies there is left over
             await uploads.set_aside(tx.connection, session.id, self._replica, self._clock())
             if known is not None and known.status is RecordingStatus.QUARANTINED:

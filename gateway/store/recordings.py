@@ -8,12 +8,17 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, and_, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.sessions.model import RecordingStatus, Session, SessionRecording
+from gateway.sessions.model import Deletion, RecordingStatus, Session, SessionRecording
 from gateway.store import tables, upsert
 from gateway.store.scopes import within
 
 _rows = tables.recordings
-_columns = [column for column in _rows.c if column.name != "manifest"]
+_deletions = tables.recording_deletions
+_columns = [
+    *(column for column in _rows.c if column.name != "manifest"),
+    *(_deletions.c[name] for name in ("wanted_at", "actor_id", "reason", "manifest_sha256", "deleted_at")),
+]
+_with_deletions = _rows.outerjoin(_deletions)
 _REASON_CHARACTERS = 512
 _AT_ONCE = 100  # manifests in memory: one has a line for each minute of its session
 
@@ -95,7 +100,8 @@ async def quarantine(connection: AsyncConnection, session: Session, reason: str)
 
 
 async def get(connection: AsyncConnection, session_id: str) -> SessionRecording | None:
-    row = (await connection.execute(select(*_columns).where(_rows.c.session_id == session_id))).one_or_none()
+    query = select(*_columns).select_from(_with_deletions).where(_rows.c.session_id == session_id)
+    row = (await connection.execute(query)).one_or_none()
     return None if row is None else _from_row(row)
 
 
@@ -112,7 +118,7 @@ async def find(
     after: tuple[datetime, str] | None = None,
 ) -> list[SessionRecording]:
     """Those of `scopes` (account and Region, each may be *), newest first, from (`started_at`, session) on."""
-    query = select(*_columns).where(within(_rows, scopes), *_narrowed(wanted))
+    query = select(*_columns).select_from(_with_deletions).where(within(_rows, scopes), *_narrowed(wanted))
     query = query.order_by(_rows.c.started_at.desc(), _rows.c.session_id.desc()).limit(limit)
     if after is not None:
         at, session_id = after
@@ -178,6 +184,9 @@ def _from_row(row: Row[Any]) -> SessionRecording:
         input_bytes=row.input_bytes,
         stored_bytes=row.stored_bytes,
         gaps=row.gaps,
+        deletion=None
+        if row.wanted_at is None
+        else Deletion(row.wanted_at, row.actor_id, row.reason, row.manifest_sha256, row.deleted_at),
     )
 
 

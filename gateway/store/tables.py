@@ -377,6 +377,21 @@ recordings = Table(
     Index(None, "request_id"),
 )
 
+# Of recordings that are being deleted, and of those that were: with the row above, the tombstone.
+recording_deletions = Table(
+    "recording_deletions",
+    metadata,
+    Column("session_id", ForeignKey("recordings.session_id"), primary_key=True),
+    Column("wanted_at", UtcDateTime, nullable=False),
+    Column("actor_id", String(64), nullable=False),  # empty: by retention
+    Column("reason", String(256), nullable=False),
+    Column("manifest_sha256", String(64), nullable=False),
+    Column("failures", Integer, nullable=False, default=0),
+    Column("next_try_at", UtcDateTime),  # null once it is deleted
+    Column("deleted_at", UtcDateTime),
+    Index(None, "next_try_at"),
+)
+
 # Where recordings go that don't go where the gateway's own configuration says. The id is a hash of the document.
 places = Table(
     "places",

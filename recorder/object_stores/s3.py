@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import builtins
 import dataclasses
 import hashlib
 from collections.abc import AsyncIterator
@@ -41,6 +42,7 @@ _CHECKSUM_PROBE: Final = ".jitgate-probe/checksum"
 _PROBE_DATA: Final = b"Jitgate tries out whether this store replaces objects.\n"
 _TAKEN: Final = frozenset({"PreconditionFailed", "412"})
 _UNLOCKED: Final = frozenset({"ObjectLockConfigurationNotFoundError", "NotImplemented", "MethodNotAllowed"})
+_VERSIONLESS: Final = frozenset({"NotImplemented", "MethodNotAllowed"})
 _MISSING: Final = frozenset({"NoSuchKey", "404"})
 _ADVICE: Final = {
     "NoSuchBucket": "there is no such bucket; look at its name and Region",
@@ -182,8 +184,10 @@ class S3Store:
             wanted["ContinuationToken"] = page["NextContinuationToken"]
 
     async def delete(self, name: str) -> None:
-        """In a bucket with versions the bytes stay, below a marker, until the bucket's lifecycle removes them."""
+        """Every version of it, so that no bytes stay. What Object Lock still retains is StoreUnavailable."""
         try:
+            for version in await self._versions(name):
+                await self._call("delete_object", name, VersionId=version)
             # Some stores take the name of a folder, too, and remove all that is in it.
             await self.get_range(name, 0, 0)
             await self._call("delete_object", name)
@@ -191,6 +195,27 @@ class S3Store:
             return
         except SaidNo as refusal:
             raise self._failed(name, refusal) from None
+
+    async def _versions(self, name: str) -> builtins.list[str]:
+        """Of the object and its delete markers; none in a bucket, or a store, without versions."""
+        key = self.bucket.prefix + check_name(name)
+        wanted: dict[str, Any] = {"Prefix": key}
+        found: builtins.list[str] = []
+        while True:
+            try:
+                page = await self._request("list_object_versions", **wanted)
+            except SaidNo as refusal:
+                if refusal.code in _VERSIONLESS:
+                    return []
+                raise
+            each = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
+            found += [
+                one["VersionId"] for one in each if one["Key"] == key and one.get("VersionId", "null") != "null"
+            ]
+            if not page.get("IsTruncated"):
+                return found
+            wanted["KeyMarker"] = page["NextKeyMarker"]
+            wanted["VersionIdMarker"] = page["NextVersionIdMarker"]
 
     async def _put(self, name: str, data: bytes, digest: bytes, *, checked: bool) -> bool:
         """Whether the object is new; False: an identical one was there."""

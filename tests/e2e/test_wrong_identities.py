@@ -154,6 +154,7 @@ class Things:
             "RecordingService/ExportRecording": {**by_session, "format": "EXPORT_FORMAT_TEXT"},
             "RecordingService/DownloadRecording": by_session,
             "RecordingService/VerifyRecording": by_session,
+            "RecordingService/DeleteRecording": {**by_session, "reason": "not wanted"},
             "UploadService/RetryUpload": by_session,
         }
         return payloads.get(method, {})

@@ -9,6 +9,7 @@ import typer
 from rich.text import Text
 
 from clients.cli import view
+from clients.cli.asking import confirm
 from clients.cli.commands.offline import inventory, verify_folder
 from clients.cli.commands.parameters import OVERSIGHT, Account, Limit, Output, Region, printed, set_scope, since
 from clients.cli.errors import REFUSED, USAGE, Failure
@@ -106,7 +107,8 @@ def show(session_id: SessionId, output: Output = Format.TABLE) -> None:
             ("input", view.size(item.input_bytes)),
             ("stored", f"{view.size(item.stored_bytes)}, encrypted"),
             ("gaps", str(item.gaps)),
-            ("manifest", f"signed, {view.size(len(answer.manifest))}" if answer.manifest else "not finished yet"),
+            ("manifest", _manifest(item, len(answer.manifest))),
+            *_deletion(item),
         ]
     )
 
@@ -227,6 +229,36 @@ def download(
     view.note(f"Saved {count} files in {folder}.")
 
 
+@recordings.command()
+def delete(
+    session_id: SessionId,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; kept for ever, with your name.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Delete a complete recording from its store for good. Who did it and why stays."""
+    confirm(f"Delete the recording of {session_id} for good?", sure=yes)
+    wanted = recording.DeleteRecordingRequest(session_id=session_id, reason=reason)
+    with gateway() as channel:
+        channel.unary(f"{SERVICE}/DeleteRecording", wanted, recording.DeleteRecordingResponse)
+    view.note(f"{session_id} is being deleted. See when it is gone: jit recordings list")
+
+
 def _status(item: recording.Recording) -> str:
     words = view.word(recording.RecordingStatus.Name(item.status), "RECORDING_STATUS_")
     return f"{words}: {item.status_reason}" if item.status_reason else words
+
+
+def _manifest(item: recording.Recording, size: int) -> str:
+    if item.HasField("deletion"):
+        return f"SHA-256 {item.deletion.manifest_sha256}"
+    return f"signed, {view.size(size)}" if size else "not finished yet"
+
+
+def _deletion(item: recording.Recording) -> list[tuple[str, str]]:
+    """When, by whom and why; nothing where it is kept."""
+    if not item.HasField("deletion"):
+        return []
+    gone = item.deletion
+    at = view.moment(gone.deleted_at) if gone.HasField("deleted_at") else "not gone yet"
+    wanted = f"{gone.actor_id or 'the retention'}, {view.moment(gone.wanted_at)}"
+    return [("deleted", at), ("deleted by", wanted), ("why", gone.reason)]

@@ -59,6 +59,8 @@ class _PermissionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Permission
     """The content of what people typed, where it was recorded: passwords may be in it. Beside READ_RECORDINGS it shows
     when a recording is played, beside EXPORT_RECORDINGS in what is exported; alone it shows nothing (R27).
     """
+    PERMISSION_DELETE_RECORDINGS: _Permission.ValueType  # 28
+    """Destroys a recording for good; a tombstone stays."""
 
 class Permission(_Permission, metaclass=_PermissionEnumTypeWrapper):
     """What a caller needs. The gateway refuses to start with a method that declares none (R32)."""
@@ -97,6 +99,8 @@ PERMISSION_READ_INPUT_CONTENT: Permission.ValueType  # 26
 """The content of what people typed, where it was recorded: passwords may be in it. Beside READ_RECORDINGS it shows
 when a recording is played, beside EXPORT_RECORDINGS in what is exported; alone it shows nothing (R27).
 """
+PERMISSION_DELETE_RECORDINGS: Permission.ValueType  # 28
+"""Destroys a recording for good; a tombstone stays."""
 Global___Permission: _TypeAlias = Permission  # noqa: Y015
 
 @_typing.final

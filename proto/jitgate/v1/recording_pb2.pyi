@@ -35,6 +35,10 @@ class _RecordingStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Recor
     RECORDING_STATUS_COMPLETE: _RecordingStatus.ValueType  # 3
     RECORDING_STATUS_QUARANTINED: _RecordingStatus.ValueType  # 4
     """Could not be finished; the reason says why. Nothing was deleted."""
+    RECORDING_STATUS_DELETING: _RecordingStatus.ValueType  # 5
+    """Its objects are being deleted; status_reason says what is in the way."""
+    RECORDING_STATUS_DELETED: _RecordingStatus.ValueType  # 6
+    """Its objects are gone; this is its tombstone."""
 
 class RecordingStatus(_RecordingStatus, metaclass=_RecordingStatusEnumTypeWrapper): ...
 
@@ -45,6 +49,10 @@ RECORDING_STATUS_UPLOADING: RecordingStatus.ValueType  # 2
 RECORDING_STATUS_COMPLETE: RecordingStatus.ValueType  # 3
 RECORDING_STATUS_QUARANTINED: RecordingStatus.ValueType  # 4
 """Could not be finished; the reason says why. Nothing was deleted."""
+RECORDING_STATUS_DELETING: RecordingStatus.ValueType  # 5
+"""Its objects are being deleted; status_reason says what is in the way."""
+RECORDING_STATUS_DELETED: RecordingStatus.ValueType  # 6
+"""Its objects are gone; this is its tombstone."""
 Global___RecordingStatus: _TypeAlias = RecordingStatus  # noqa: Y015
 
 class _ExportFormat:
@@ -86,6 +94,7 @@ class Recording(_message.Message):
     INPUT_BYTES_FIELD_NUMBER: _builtins.int
     STORED_BYTES_FIELD_NUMBER: _builtins.int
     GAPS_FIELD_NUMBER: _builtins.int
+    DELETION_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     access_request_id: _builtins.str
     user_id: _builtins.str
@@ -104,6 +113,10 @@ class Recording(_message.Message):
     def started_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def duration(self) -> _duration_pb2.Duration: ...
+    @_builtins.property
+    def deletion(self) -> Global___RecordingDeletion:
+        """From RECORDING_STATUS_DELETING on."""
+
     def __init__(
         self,
         *,
@@ -121,14 +134,54 @@ class Recording(_message.Message):
         input_bytes: _builtins.int = ...,
         stored_bytes: _builtins.int = ...,
         gaps: _builtins.int = ...,
+        deletion: Global___RecordingDeletion | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "scope", b"scope", "started_at", b"started_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deletion", b"deletion", "duration", b"duration", "scope", b"scope", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_request_id", b"access_request_id", "duration", b"duration", "gaps", b"gaps", "input_bytes", b"input_bytes", "node_id", b"node_id", "node_name", b"node_name", "output_bytes", b"output_bytes", "scope", b"scope", "session_id", b"session_id", "started_at", b"started_at", "status", b"status", "status_reason", b"status_reason", "stored_bytes", b"stored_bytes", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_request_id", b"access_request_id", "deletion", b"deletion", "duration", b"duration", "gaps", b"gaps", "input_bytes", b"input_bytes", "node_id", b"node_id", "node_name", b"node_name", "output_bytes", b"output_bytes", "scope", b"scope", "session_id", b"session_id", "started_at", b"started_at", "status", b"status", "status_reason", b"status_reason", "stored_bytes", b"stored_bytes", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Recording: _TypeAlias = Recording  # noqa: Y015
+
+@_typing.final
+class RecordingDeletion(_message.Message):
+    """Who or what deleted a recording, and why."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WANTED_AT_FIELD_NUMBER: _builtins.int
+    DELETED_AT_FIELD_NUMBER: _builtins.int
+    ACTOR_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MANIFEST_SHA256_FIELD_NUMBER: _builtins.int
+    actor_id: _builtins.str
+    """Who asked for it; empty: the retention that the gateway is configured with."""
+    reason: _builtins.str
+    manifest_sha256: _builtins.str
+    """Of the signed manifest as it was stored, in hex."""
+    @_builtins.property
+    def wanted_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def deleted_at(self) -> _timestamp_pb2.Timestamp:
+        """Unset until every object is gone."""
+
+    def __init__(
+        self,
+        *,
+        wanted_at: _timestamp_pb2.Timestamp | None = ...,
+        deleted_at: _timestamp_pb2.Timestamp | None = ...,
+        actor_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        manifest_sha256: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deleted_at", b"deleted_at", "wanted_at", b"wanted_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_id", b"actor_id", "deleted_at", b"deleted_at", "manifest_sha256", b"manifest_sha256", "reason", b"reason", "wanted_at", b"wanted_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordingDeletion: _TypeAlias = RecordingDeletion  # noqa: Y015
 
 @_typing.final
 class ListRecordingsRequest(_message.Message):
@@ -543,3 +596,48 @@ class InventoryRecordingsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___InventoryRecordingsResponse: _TypeAlias = InventoryRecordingsResponse  # noqa: Y015
+
+@_typing.final
+class DeleteRecordingRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    reason: _builtins.str
+    """Kept in the tombstone and the audit log."""
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteRecordingRequest: _TypeAlias = DeleteRecordingRequest  # noqa: Y015
+
+@_typing.final
+class DeleteRecordingResponse(_message.Message):
+    """The recording as it stands: it is being deleted, and may not be gone yet."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDING_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def recording(self) -> Global___Recording: ...
+    def __init__(
+        self,
+        *,
+        recording: Global___Recording | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["recording", b"recording"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["recording", b"recording"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteRecordingResponse: _TypeAlias = DeleteRecordingResponse  # noqa: Y015

@@ -69,6 +69,11 @@ class RecordingServiceStub:
                 request_serializer=jitgate_dot_v1_dot_recording__pb2.InventoryRecordingsRequest.SerializeToString,
                 response_deserializer=jitgate_dot_v1_dot_recording__pb2.InventoryRecordingsResponse.FromString,
                 _registered_method=True)
+        self.DeleteRecording = channel.unary_unary(
+                '/jitgate.v1.RecordingService/DeleteRecording',
+                request_serializer=jitgate_dot_v1_dot_recording__pb2.DeleteRecordingRequest.SerializeToString,
+                response_deserializer=jitgate_dot_v1_dot_recording__pb2.DeleteRecordingResponse.FromString,
+                _registered_method=True)
 
 
 class RecordingServiceServicer:
@@ -121,6 +126,13 @@ class RecordingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteRecording(self, request, context):
+        """Has a complete recording deleted from its store. What was known of it stays, with who deleted it and why.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RecordingServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -158,6 +170,11 @@ def add_RecordingServiceServicer_to_server(servicer, server):
                     servicer.InventoryRecordings,
                     request_deserializer=jitgate_dot_v1_dot_recording__pb2.InventoryRecordingsRequest.FromString,
                     response_serializer=jitgate_dot_v1_dot_recording__pb2.InventoryRecordingsResponse.SerializeToString,
+            ),
+            'DeleteRecording': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteRecording,
+                    request_deserializer=jitgate_dot_v1_dot_recording__pb2.DeleteRecordingRequest.FromString,
+                    response_serializer=jitgate_dot_v1_dot_recording__pb2.DeleteRecordingResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -349,6 +366,33 @@ class RecordingService:
             '/jitgate.v1.RecordingService/InventoryRecordings',
             jitgate_dot_v1_dot_recording__pb2.InventoryRecordingsRequest.SerializeToString,
             jitgate_dot_v1_dot_recording__pb2.InventoryRecordingsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteRecording(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/jitgate.v1.RecordingService/DeleteRecording',
+            jitgate_dot_v1_dot_recording__pb2.DeleteRecordingRequest.SerializeToString,
+            jitgate_dot_v1_dot_recording__pb2.DeleteRecordingResponse.FromString,
             options,
             channel_credentials,
             insecure,

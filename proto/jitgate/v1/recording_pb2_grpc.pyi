@@ -43,6 +43,8 @@ class RecordingServiceStub:
     """Checks signature, chain, counts and hashes against the objects as they are stored now."""
     InventoryRecordings: _grpc.UnaryStreamMultiCallable[_recording_pb2.InventoryRecordingsRequest, _recording_pb2.InventoryRecordingsResponse]
     """Every recording that there should be, signed: with it, offline verification finds those that were removed as a whole."""
+    DeleteRecording: _grpc.UnaryUnaryMultiCallable[_recording_pb2.DeleteRecordingRequest, _recording_pb2.DeleteRecordingResponse]
+    """Has a complete recording deleted from its store. What was known of it stays, with who deleted it and why."""
 
 @_typing.type_check_only
 class RecordingServiceAsyncStub(RecordingServiceStub):
@@ -59,6 +61,8 @@ class RecordingServiceAsyncStub(RecordingServiceStub):
     """Checks signature, chain, counts and hashes against the objects as they are stored now."""
     InventoryRecordings: _aio.UnaryStreamMultiCallable[_recording_pb2.InventoryRecordingsRequest, _recording_pb2.InventoryRecordingsResponse]  # type: ignore[assignment]
     """Every recording that there should be, signed: with it, offline verification finds those that were removed as a whole."""
+    DeleteRecording: _aio.UnaryUnaryMultiCallable[_recording_pb2.DeleteRecordingRequest, _recording_pb2.DeleteRecordingResponse]  # type: ignore[assignment]
+    """Has a complete recording deleted from its store. What was known of it stays, with who deleted it and why."""
 
 class RecordingServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -114,5 +118,13 @@ class RecordingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_recording_pb2.InventoryRecordingsResponse], _abc.AsyncIterator[_recording_pb2.InventoryRecordingsResponse]]:
         """Every recording that there should be, signed: with it, offline verification finds those that were removed as a whole."""
+
+    @_abc_1.abstractmethod
+    def DeleteRecording(
+        self,
+        request: _recording_pb2.DeleteRecordingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_recording_pb2.DeleteRecordingResponse, _abc.Awaitable[_recording_pb2.DeleteRecordingResponse]]:
+        """Has a complete recording deleted from its store. What was known of it stays, with who deleted it and why."""
 
 def add_RecordingServiceServicer_to_server(servicer: RecordingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

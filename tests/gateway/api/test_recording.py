@@ -88,7 +88,7 @@ async def shelf(tmp_path: Path) -> AsyncIterator[Shelf]:
     required = required_permissions([pb.DESCRIPTOR.services_by_name["RecordingService"]])
     server = grpc.aio.server(interceptors=(Guard(required, shelf.authenticate),))
     inventories = Inventories(world.database, rig.signer, world.clock)
-    add_RecordingServiceServicer_to_server(RecordingService(rig.library, inventories), server)
+    add_RecordingServiceServicer_to_server(RecordingService(rig.library, inventories, rig.deletions), server)
     port = server.add_insecure_port("127.0.0.1:0")
     async with rig.running():
         await server.start()

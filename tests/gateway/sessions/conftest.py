@@ -18,6 +18,7 @@ from gateway.nodes.ports import Connector, Terminal, UpstreamKind
 from gateway.session_logs.service import SessionLogs
 from gateway.session_logs.sinks import LogSinks
 from gateway.sessions.adopting import Adoption
+from gateway.sessions.deletion import Deletions
 from gateway.sessions.ending import LastEntries
 from gateway.sessions.flow import Budget
 from gateway.sessions.library import Library
@@ -185,6 +186,7 @@ class Rig:
         self.lost = 0
         """Sessions that the start ended."""
         self.sessions = Sessions(database, clock, changes)
+        self.deletions = Deletions(database, self.store, changes, clock, monotonic=clock.monotonic)
         self.library = Library(database, self.store, self.keys, [self.signer.public_key], clock=clock)
 
     @contextlib.asynccontextmanager

@@ -105,6 +105,33 @@ async def test_what_a_bucket_s_own_versions_hide_is_not_listed_nor_got(moto: str
         assert (await put(store, data=b"new")).created
 
 
+async def test_a_deleted_object_leaves_no_version_behind(moto: str) -> None:
+    async with s3_client(moto) as client:
+        name = await new_bucket(client)
+        versions = {"Status": "Enabled"}
+        await client.call("put_bucket_versioning", Bucket=name, VersioningConfiguration=versions)
+        store = S3Store(client, Bucket(name))
+        for other in ("a/b.seg", "a/b.segment"):
+            await put(store, other)
+        await client.call("delete_object", Bucket=name, Key="a/b.seg")  # as another program does it
+        await store.delete("a/b.seg")
+        left = await client.call("list_object_versions", Bucket=name, Prefix="a/")
+        assert [each["Key"] for each in left["Versions"]] == ["a/b.segment"]
+        assert "DeleteMarkers" not in left
+
+
+async def test_what_object_lock_retains_stays_and_says_why(moto: str) -> None:
+    async with s3_client(moto) as client:
+        bucket = Bucket(
+            await new_bucket(client, ObjectLockEnabledForBucket=True), lock_mode="COMPLIANCE", lock_days=30
+        )
+        store = S3Store(client, bucket)
+        await put(store)
+        with pytest.raises(StoreUnavailable, match="AccessDenied"):
+            await store.delete("a/b.seg")
+        assert await store.get("a/b.seg") == DATA
+
+
 async def test_a_listing_has_any_number_of_pages(troubled_moto: Troubled) -> None:
     def paged(call: Call, ask: Ask) -> Answer:
         if "list-type=2" in call.path:
