@@ -171,7 +171,7 @@ def show(request_id: RequestId, output: Output = Format.TABLE) -> None:
             ("policy", policy),
             ("made", f"{view.moment(item.created_at)} ({view.relative(item.created_at)})"),
             ("window", open_window(item)),
-            ("recordings", f"jit recordings list --request {item.id}" if item.HasField("window") else ""),
+            ("recordings", f"jit recordings list --request {item.id}" if item.HasField("window_start") else ""),
             ("times out", view.relative(item.pending_until) if pending else ""),
         ]
     )
