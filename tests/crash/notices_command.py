@@ -21,7 +21,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("requests", nargs="?", type=int, default=1000, metavar="N")
     parser.add_argument("--quiet", type=int, default=200, metavar="N", help="requests to measure the time by")
     given = parser.parse_args(arguments)
-    logging.getLogger("mail.log").setLevel(logging.ERROR)  # the mail server warns of its own past at each sign-in
+    logging.getLogger("mail.log").setLevel(logging.CRITICAL)  # of connections that a kill cut, and old names
     with tempfile.TemporaryDirectory(prefix="jitgate-notices-") as folder, scene(Path(folder)) as at:
         if given.quiet:
             measured = latency(at, given.quiet)
