@@ -76,6 +76,25 @@ data "aws_iam_policy_document" "writer" {
     resources = [aws_s3_bucket.recordings.arn]
   }
 
+  # Every version of an object goes when its recording is deleted; what Object Lock retains, nobody here can delete.
+  dynamic "statement" {
+    for_each = var.deletes_recordings ? [local.objects] : []
+    content {
+      sid       = "Delete"
+      actions   = ["s3:DeleteObject", "s3:DeleteObjectVersion"]
+      resources = [statement.value]
+    }
+  }
+
+  dynamic "statement" {
+    for_each = var.deletes_recordings ? [aws_s3_bucket.recordings.arn] : []
+    content {
+      sid       = "FindVersions"
+      actions   = ["s3:ListBucketVersions"]
+      resources = [statement.value]
+    }
+  }
+
   statement {
     sid       = "MakeDataKeys"
     actions   = ["kms:GenerateDataKey"]

@@ -78,3 +78,9 @@ variable "log_retention_days" {
   type        = number
   default     = 365
 }
+
+variable "deletes_recordings" {
+  description = "Whether the gateway may delete recordings: by its retention_days, or by jit recordings delete."
+  type        = bool
+  default     = false
+}
