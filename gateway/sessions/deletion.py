@@ -22,7 +22,7 @@ from gateway.store import deletions, events, recordings
 from gateway.store.changes import Changes
 from gateway.store.database import Database
 from jitgate.v1 import annotations_pb2 as declared
-from recorder.errors import RecorderError
+from recorder.errors import DamagedRecording, RecorderError
 from recorder.manifest import parse_manifest
 from recorder.model import manifest_name
 from recorder.ports import ObjectStore
@@ -175,6 +175,8 @@ class Deletions:
         if data is None:
             return  # another gateway was faster
         manifest = parse_manifest(data)
+        if manifest.session.session_id != session_id:
+            raise DamagedRecording("the index has another session's manifest: nothing is deleted by it")
         names = [found.name async for found in self._store.list(manifest.prefix)]
         manifests = manifest_name(manifest.prefix, 1).rsplit("-", 1)[0]
         # While one object is left so is the newest manifest, which says what the others were.

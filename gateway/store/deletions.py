@@ -13,6 +13,8 @@ from gateway.store import tables
 _rows = tables.recordings
 _deletions = tables.recording_deletions
 _sessions = tables.sessions
+# The manifest says which objects are the recording's: without it nothing is begun.
+_WHOLE: Final = (_rows.c.status == RecordingStatus.COMPLETE.value, _rows.c.manifest.is_not(None))
 _REASON_CHARACTERS: Final = 512
 _FIRST_WAIT: Final = timedelta(minutes=1)
 _LONGEST_WAIT: Final = timedelta(hours=6)
@@ -23,7 +25,7 @@ async def ended_before(connection: AsyncConnection, moment: datetime, limit: int
     query = (
         select(_rows.c.session_id)
         .join(_sessions, _sessions.c.id == _rows.c.session_id)
-        .where(_rows.c.status == RecordingStatus.COMPLETE.value, _sessions.c.ended_at <= moment)
+        .where(*_WHOLE, _sessions.c.ended_at <= moment)
         .order_by(_sessions.c.ended_at)
         .limit(limit)
     )
@@ -34,8 +36,7 @@ async def begin(
     connection: AsyncConnection, session_id: str, *, actor_id: str, reason: str, now: datetime
 ) -> bool:
     """From now on the recording is being deleted. False: it is not complete (any more), and nothing changed."""
-    complete = RecordingStatus.COMPLETE.value
-    query = update(_rows).where(_rows.c.session_id == session_id, _rows.c.status == complete)
+    query = update(_rows).where(_rows.c.session_id == session_id, *_WHOLE)
     marked = query.values(status=RecordingStatus.DELETING.value, status_reason="").returning(_rows.c.manifest)
     manifest = await connection.scalar(marked)
     if manifest is None:

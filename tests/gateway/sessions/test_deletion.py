@@ -5,13 +5,14 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.errors import Kind, Refused
 from gateway.identity.model import Role, RoleGrant
 from gateway.nodes.ports import Exited
 from gateway.sessions.deletion import Deletions
 from gateway.sessions.model import RecordingStatus, SessionRecording
-from gateway.store import deletions, recordings, requests
+from gateway.store import deletions, recordings, requests, tables
 from recorder.errors import StoreUnavailable
 from tests.gateway.sessions.conftest import Rig
 
@@ -47,6 +48,11 @@ async def told(rig: Rig, session_id: str) -> list[str]:
 async def manifest(rig: Rig, session_id: str) -> bytes | None:
     async with rig.world.database.read() as connection:
         return await recordings.manifest_of(connection, session_id)
+
+
+async def put_manifest(connection: AsyncConnection, session_id: str, data: bytes | None) -> None:
+    rows = tables.recordings
+    await connection.execute(rows.update().where(rows.c.session_id == session_id).values(manifest=data))
 
 
 def a_year(rig: Rig, days: int = 365) -> Deletions:
@@ -235,3 +241,24 @@ async def test_a_purged_request_leaves_the_recording_that_points_at_it(rig: Rig)
     await rig.deletions.delete(await world.caller("root"), session_id, WHY)
     assert await rig.deletions.sweep() == 1
     assert (await found(rig, session_id)).request_id == before.request_id
+
+
+async def test_without_a_manifest_nothing_is_begun(rig: Rig) -> None:
+    session_id = await recorded(rig)
+    async with rig.world.database.transaction() as tx:
+        await put_manifest(tx.connection, session_id, None)
+    with pytest.raises(Refused, match="NOT_COMPLETE"):
+        await a_year(rig).delete(await rig.world.caller("root"), session_id, WHY)
+    rig.world.clock.advance(days=366)
+    assert await a_year(rig).mark_old() == 0
+    assert (await found(rig, session_id)).status is RecordingStatus.COMPLETE
+
+
+async def test_another_sessions_manifest_deletes_nothing(rig: Rig) -> None:
+    session_id, other = await recorded(rig), await recorded(rig)
+    before = await objects(rig)
+    async with rig.world.database.transaction() as tx:
+        await put_manifest(tx.connection, session_id, await recordings.manifest_of(tx.connection, other))
+        assert await deletions.begin(tx.connection, session_id, actor_id="", reason=WHY, now=rig.world.clock())
+    assert await rig.deletions.sweep() == 0
+    assert await objects(rig) == before
