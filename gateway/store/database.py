@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import sqlite3
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,6 +11,7 @@ from sqlalchemy import URL, BigInteger, Connection, Dialect, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, MissingGreenlet
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncTransaction, create_async_engine
 from sqlalchemy.types import TypeDecorator
+from sqlalchemy.util import await_only
 
 from gateway.store import postgresql
 from gateway.store.failures import DatabaseUnavailable, OutcomeUnknown, meaning_of, not_let_in
@@ -174,8 +176,17 @@ def _configure_sqlite(dbapi_connection: Any, _record: object) -> None:
     # The driver would otherwise begin transactions behind our back, and deferred ones at that.
     dbapi_connection.isolation_level = None
     cursor = dbapi_connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000"):
+    for pragma in ("busy_timeout=10000", "synchronous=FULL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
+    # Processes that make a file's log together do not wait for each other: SQLite refuses all but one at once.
+    for attempt in reversed(range(100)):
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            break
+        except sqlite3.OperationalError:
+            if not attempt:
+                raise
+            await_only(asyncio.sleep(0.05))
     cursor.close()
 
 

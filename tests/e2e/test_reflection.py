@@ -36,7 +36,7 @@ def new_user(administrator: ReflectedClient, gateway: GatewayProcess, name: str,
 def test_the_whole_way_by_reflection(gateway: GatewayProcess, folder: Path) -> None:
     code = {"code": gateway.administrator_code(), "user_id": "root-admin", "new_password": "correct horse staple"}
     administrator = sign_in(gateway, administrator_code=code)
-    assert len(administrator.services()) == 12
+    assert "jitgate.v1.SessionService" in administrator.services()
     alice = new_user(administrator, gateway, "alice", "ROLE_USER")
     dave = new_user(administrator, gateway, "dave", "ROLE_AUDITOR")
 
