@@ -8,10 +8,10 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.sessions.model import RecordingStatus
-from gateway.store import tables
+from gateway.store import recording_tables, tables
 
-_rows = tables.recordings
-_deletions = tables.recording_deletions
+_rows = recording_tables.recordings
+_deletions = recording_tables.recording_deletions
 _sessions = tables.sessions
 # The manifest says which objects are the recording's: without it nothing is begun.
 _WHOLE: Final = (_rows.c.status == RecordingStatus.COMPLETE.value, _rows.c.manifest.is_not(None))

@@ -3,10 +3,10 @@
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.store import tables
+from gateway.store import recording_tables
 from recorder.recording import Recording
 
-_rows = tables.recording_heads
+_rows = recording_tables.recording_heads
 
 
 async def put(connection: AsyncConnection, session_id: str, recording: Recording) -> bool:

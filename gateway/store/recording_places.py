@@ -8,10 +8,10 @@ from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.places.model import Place
-from gateway.store import tables, upsert
+from gateway.store import recording_tables, upsert
 
-_places = tables.places
-_rows = tables.recording_places
+_places = recording_tables.places
+_rows = recording_tables.recording_places
 
 
 async def add(connection: AsyncConnection, session_id: str, place: Place) -> None:

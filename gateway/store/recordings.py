@@ -9,11 +9,11 @@ from sqlalchemy import ColumnElement, Row, and_, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.sessions.model import Deletion, RecordingStatus, Session, SessionRecording
-from gateway.store import tables, upsert
+from gateway.store import recording_tables, upsert
 from gateway.store.scopes import within
 
-_rows = tables.recordings
-_deletions = tables.recording_deletions
+_rows = recording_tables.recordings
+_deletions = recording_tables.recording_deletions
 _columns = [
     *(column for column in _rows.c if column.name != "manifest"),
     *(_deletions.c[name] for name in ("wanted_at", "actor_id", "reason", "manifest_sha256", "deleted_at")),

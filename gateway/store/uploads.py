@@ -9,12 +9,12 @@ from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.sessions.model import RecordingStatus
-from gateway.store import tables, upsert
+from gateway.store import recording_tables, tables, upsert
 from gateway.store.scopes import within
 from recorder.model import Pending
 
-_rows = tables.uploads
-_recordings = tables.recordings
+_rows = recording_tables.uploads
+_recordings = recording_tables.recordings
 _sessions = tables.sessions
 _shown = [each for each in _recordings.c if each.name != "manifest"]
 _FAILURE_CHARACTERS = 512

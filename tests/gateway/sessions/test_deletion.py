@@ -12,7 +12,7 @@ from gateway.identity.model import Role, RoleGrant
 from gateway.nodes.ports import Exited
 from gateway.sessions.deletion import Deletions
 from gateway.sessions.model import RecordingStatus, SessionRecording
-from gateway.store import deletions, recordings, requests, tables
+from gateway.store import deletions, recording_tables, recordings, requests
 from recorder.errors import StoreUnavailable
 from tests.gateway.sessions.conftest import Rig
 
@@ -51,7 +51,7 @@ async def manifest(rig: Rig, session_id: str) -> bytes | None:
 
 
 async def put_manifest(connection: AsyncConnection, session_id: str, data: bytes | None) -> None:
-    rows = tables.recordings
+    rows = recording_tables.recordings
     await connection.execute(rows.update().where(rows.c.session_id == session_id).values(manifest=data))
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.nodes.ports import Exited
 from gateway.sessions.model import End, RecordingStatus
-from gateway.store import tables
+from gateway.store import recording_tables
 from recorder.model import Durability
 from tests.gateway.access.world import WEB, World
 from tests.gateway.sessions.client import data, hangup, until, window
@@ -72,7 +72,7 @@ async def test_the_next_one_goes_on_from_store_and_node(
     assert await recorded_output(after, session_id) == b"stored, seen and not stored, and more"
     assert done.gaps >= 1
     async with world.database.read() as connection:
-        assert (await connection.execute(tables.recording_heads.select())).all() == []
+        assert (await connection.execute(recording_tables.recording_heads.select())).all() == []
 
 
 async def test_else_such_a_session_ends(world: World, tmp_path: Path, stack: AsyncExitStack) -> None:
