@@ -234,6 +234,7 @@ def assemble(
         clock=clock,
         changes=changes,
         replica=replica,
+        organization=settings.recordings.organization,
         grace_seconds=settings.sessions.resume_grace_seconds,
         keepers=(AGENT,),
     )

@@ -118,6 +118,8 @@ class SessionLog(_Section):
 class Recordings(_Section):
     """Where recordings go, how soon they are on disk, and whose key encrypts them."""
 
+    # Whose recordings they are: the keys of each are bound to it.
+    organization: str = Field(default="default", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     store: Literal["local", "s3"] = "local"
     directory: Path | None = None  # <data_dir>/recordings
     s3: S3 | None = None

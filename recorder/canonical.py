@@ -1,7 +1,8 @@
 """Dataclasses as canonical JSON, and back: keys sorted, no spaces, UTF-8, integers only.
 
 Bytes are base64 with padding, times are RFC 3339 in UTC with six decimals and `Z`. Reading is strict: a missing
-key, an unknown key or another type is refused, so that one value has one form.
+key, an unknown key or another type is refused, so that one value has one form. A field with the metadata `LATER`
+was added later: it is left out where it is None, as it is in what was written before it was there.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any, Final, TypeVar, Union, get_args, get_origin, get_type_hi
 
 from recorder.errors import DamagedRecording, RecorderError
 
+LATER: Final = {"added_later": True}
 MAX_BYTES: Final = 64 * 1024 * 1024
 _TIME: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
 
@@ -47,7 +49,8 @@ def build(kind: type[T], value: object, where: str = "") -> T:
 
 def _plain(value: object) -> object:
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+        held = {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+        return {name: each for name, each in held.items() if each is not None or name not in _later(type(value))}
     if isinstance(value, dict):
         return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, tuple | list):
@@ -62,6 +65,11 @@ def _plain(value: object) -> object:
 @cache
 def _hints(kind: type) -> dict[str, Any]:
     return get_type_hints(kind)
+
+
+@cache
+def _later(kind: type) -> frozenset[str]:
+    return frozenset(field.name for field in fields(kind) if field.metadata == LATER)
 
 
 def _build(kind: Any, value: object, where: str) -> Any:
@@ -84,7 +92,8 @@ def _build_dataclass(kind: Any, value: object, where: str) -> Any:
     if not isinstance(value, dict):
         raise DamagedRecording(f"{where} is not an object")
     hints = _hints(kind)
-    names = [field.name for field in fields(kind)]
+    absent = {name for name in _later(kind) if name not in value}
+    names = [field.name for field in fields(kind) if field.name not in absent]
     if set(value) != set(names):
         odd = sorted(set(value) ^ set(names))
         raise DamagedRecording(f"{where} has missing or unknown members: {', '.join(map(str, odd))}")

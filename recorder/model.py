@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
 from typing import Final
 
+from recorder.canonical import LATER
 from recorder.errors import RecorderError
 
 FIRST_EPOCH: Final = 1
@@ -75,7 +76,10 @@ class Purpose(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SessionInfo:
-    """Who is recorded, where, and under which request; `kind` is shell, exec or rdp."""
+    """Who is recorded, where, and under which request; `kind` is shell, exec or rdp.
+
+    `organization` is None in recordings that were begun before there was one: their keys are not bound to it.
+    """
 
     session_id: str
     request_id: str
@@ -90,15 +94,17 @@ class SessionInfo:
     columns: int = 80
     rows: int = 24
     record_input_content: bool = False
+    organization: str | None = field(default=None, metadata=LATER)
 
     def __post_init__(self) -> None:
         if not _SESSION.fullmatch(self.session_id):
             raise RecorderError(f"not a session id: {self.session_id!r}; expected s- and 20 hex digits")
         if not (0 <= self.columns <= MAX_SIZE and 0 <= self.rows <= MAX_SIZE):
             raise RecorderError(f"not a terminal's size: {self.columns} columns, {self.rows} rows")
-        for name, value in (("account", self.account), ("region", self.region)):
-            if not _SCOPE.fullmatch(value):
-                raise RecorderError(f"not a name for an {name}: {value!r}")
+        named = (("account", self.account), ("region", self.region), ("organization", self.organization))
+        for name, value in named:
+            if value is not None and not _SCOPE.fullmatch(value):
+                raise RecorderError(f"not a name for the {name}: {value!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,9 +252,12 @@ def encryption_context(session: SessionInfo) -> dict[str, str]:
     """What the data keys are bound to.
 
     For playback, build `session` from the authorized database row, never from the manifest: so a manifest that
-    somebody laid under another session's name opens nothing.
+    somebody laid under another session's name opens nothing. Only the organization, the same for all of a gateway,
+    is the manifest's.
     """
+    organization = {} if session.organization is None else {"organization": session.organization}
     return {
+        **organization,
         "account": session.account,
         "region": session.region,
         "request": session.request_id,

@@ -109,6 +109,12 @@ data "aws_iam_policy_document" "recordings_key" {
       variable = "kms:EncryptionContext:purpose"
       values   = ["recording", "input", "diagnosis"]
     }
+
+    condition {
+      test     = "StringEqualsIfExists" # recordings from before there was an organization, and diagnoses
+      variable = "kms:EncryptionContext:organization"
+      values   = [var.organization]
+    }
   }
 
   statement {
@@ -125,6 +131,12 @@ data "aws_iam_policy_document" "recordings_key" {
       test     = "StringEquals"
       variable = "kms:EncryptionContext:purpose"
       values   = ["recording", "input", "diagnosis"]
+    }
+
+    condition {
+      test     = "StringEqualsIfExists" # recordings from before there was an organization, and diagnoses
+      variable = "kms:EncryptionContext:organization"
+      values   = [var.organization]
     }
   }
 }

@@ -7,6 +7,7 @@ output "configuration" {
   description = "For jitgate.toml."
   value       = <<-TOML
     [recordings]
+    organization = "${var.organization}"
     store = "s3"
     key_provider = "aws_kms"
 

@@ -4,6 +4,12 @@ variable "name" {
   default     = "jitgate"
 }
 
+variable "organization" {
+  description = "As organization of [recordings]: the recording key makes and opens data keys of no other."
+  type        = string
+  default     = "default"
+}
+
 variable "bucket" {
   description = "Name of the bucket for recordings."
   type        = string

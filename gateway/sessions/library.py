@@ -21,7 +21,7 @@ from recorder.errors import (
     StoreUnavailable,
 )
 from recorder.manifest import check_manifest, parse_manifest
-from recorder.model import SessionInfo, encryption_context, manifest_name, segment_name
+from recorder.model import Manifest, SessionInfo, encryption_context, manifest_name, segment_name
 from recorder.playback import Playback
 from recorder.ports import KeyProvider, ObjectStore
 from recorder.verification import Finding, Opening, Verification, verify
@@ -113,7 +113,7 @@ class Library:
         with translated(session_id):
             expected = parse_manifest(known)
             name = manifest_name(expected.prefix, expected.epochs[-1].epoch)
-            opening = Opening(self._keys, _context(recording))
+            opening = Opening(self._keys, _context(recording, expected))
             try:
                 stored = await self._store.get(name)
             except ObjectMissing:
@@ -152,7 +152,7 @@ class Library:
             did = f"{did}, with what was typed," if with_input else did
             await self._tell(kind, did, caller, recording, input_content=with_input)
             return await Playback.open(
-                manifest, self._store, self._keys, _context(recording), with_input=with_input
+                manifest, self._store, self._keys, _context(recording, manifest), with_input=with_input
             )
 
     def _signer_of(self, data: bytes) -> bytes | None:
@@ -207,8 +207,11 @@ def translated(session_id: str) -> Iterator[None]:
         ) from absence
 
 
-def _context(recording: SessionRecording) -> dict[str, str]:
-    """From the index, which the caller was authorized on; a manifest under another's name opens nothing."""
+def _context(recording: SessionRecording, manifest: Manifest) -> dict[str, str]:
+    """From the index, which the caller was authorized on; a manifest under another's name opens nothing.
+
+    The organization alone is the manifest's, which is in the index as well: it may have been named anew since.
+    """
     info = SessionInfo(
         session_id=recording.session_id,
         request_id=recording.request_id,
@@ -216,6 +219,7 @@ def _context(recording: SessionRecording) -> dict[str, str]:
         node=recording.node_id,
         account=recording.account,
         region=recording.region,
+        organization=manifest.session.organization,
     )
     return encryption_context(info)
 

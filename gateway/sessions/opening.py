@@ -67,6 +67,7 @@ class Opener:
         clock: Callable[[], datetime],
         changes: Changes,
         replica: str,
+        organization: str,
         grace_seconds: int = 0,
         keepers: Collection[str] = (),
     ) -> None:
@@ -79,6 +80,7 @@ class Opener:
         self._clock = clock
         self._changes = changes
         self._replica = replica
+        self._organization = organization
         self._grace_seconds = grace_seconds
         self._keepers = keepers
 
@@ -197,7 +199,8 @@ class Opener:
             shell_profile=wanted.shell_profile,
             grace_seconds=session.grace_seconds,
         )
-        info = _info(session, opening, content=wanted.record_input_content)
+        content = wanted.record_input_content
+        info = _info(session, opening, content=content, organization=self._organization)
         is_strict = wanted.recording is RecordingMode.STRICT
         recording = asyncio.create_task(self._record(info, admitted.displaced, is_strict=is_strict))
         try:
@@ -266,7 +269,7 @@ def _ends_at(admission: Admission, wanted: Preferences, now: datetime) -> dateti
     return min(admission.ends_at, now + timedelta(minutes=wanted.maximum_duration_minutes))
 
 
-def _info(session: Session, opening: Opening, *, content: bool) -> SessionInfo:
+def _info(session: Session, opening: Opening, *, content: bool, organization: str) -> SessionInfo:
     terminal = opening.terminal
     return SessionInfo(
         session_id=session.id,
@@ -282,4 +285,5 @@ def _info(session: Session, opening: Opening, *, content: bool) -> SessionInfo:
         columns=terminal.columns if terminal else 80,
         rows=terminal.rows if terminal else 24,
         record_input_content=content,
+        organization=organization,
     )

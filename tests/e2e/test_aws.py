@@ -83,6 +83,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, cloud: Cloud) -> Iterator[
         **ENVIRONMENT,
         # What accounts choose is found as AWS's own tools find it.
         **{f"AWS_ENDPOINT_URL_{service}": cloud.proxy.url for service in ("STS", "S3", "KMS", "CLOUDWATCH_LOGS")},
+        "JITGATE_RECORDINGS__ORGANIZATION": "acme",
         "JITGATE_RECORDINGS__STORE": "s3",
         "JITGATE_RECORDINGS__KEY_PROVIDER": "aws_kms",
         **{f"JITGATE_RECORDINGS__S3__{name}": value for name, value in s3.items()},
@@ -145,6 +146,7 @@ def test_a_session_is_recorded_played_and_verified(on: Stage, cloud: Cloud) -> N
     contexts = [each["EncryptionContext"] for each in cloud.kms_calls("GenerateDataKey")]
     (mine,) = (each for each in contexts if each.get("session") == live.id)
     assert (mine["purpose"], mine["account"], mine["region"]) == ("recording", "default", "default")
+    assert mine["organization"] == "acme"
     opened = [each["EncryptionContext"] for each in cloud.kms_calls("Decrypt")]
     assert mine in opened
     owners = {

@@ -23,6 +23,7 @@ def session(number: int = 1, **changes: object) -> SessionInfo:
         "request_id": "oi-0123456789ab",
         "user": "alice",
         "node": "i-0123456789abcdef0",
+        "organization": "acme",
     }
     return SessionInfo(**{**values, **changes})  # type: ignore[arg-type]  # the test names the fields
 

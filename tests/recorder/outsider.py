@@ -71,6 +71,8 @@ def main() -> None:
     raw = manifest_path.read_bytes()
     manifest = opened(raw, "manifest", "jitgate-recording-1", pem)
     must(manifest["session"]["session_id"] == known["session"], "another session")
+    if "organization" in manifest["session"]:
+        known["organization"] = manifest["session"]["organization"]
     for inventory in map(pathlib.Path, sys.argv[5:]):
         listed = opened(inventory.read_bytes(), "inventory", "jitgate-inventory-1", pem)["recordings"]
         noted = {entry["session_id"]: entry["manifest_sha256"] for entry in listed}

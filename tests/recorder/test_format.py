@@ -12,17 +12,22 @@ from typing import Any
 
 import pytest
 
+from recorder.errors import DamagedManifest, KeyRefused
 from recorder.inventory import Entry, Inventory, Scope, sign_inventory
-from recorder.model import Manifest, Stream, encryption_context, manifest_name
+from recorder.manifest import parse_manifest
+from recorder.model import Kind, Manifest, Stream, encryption_context, manifest_name
+from recorder.playback import Playback
 from tests.recorder.conftest import Rig, session
 
 OUTSIDER = Path(__file__).with_name("outsider.py")
 
 
-async def recorded(rig: Rig) -> tuple[Manifest, bytes]:
+async def recorded(rig: Rig, organization: str | None = "acme") -> tuple[Manifest, bytes]:
     recorder = rig.recorder(segment_bytes=3000)
     await recorder.start()
-    recording = await recorder.open(session(record_input_content=True, command="käse 🧀"))
+    recording = await recorder.open(
+        session(record_input_content=True, command="käse 🧀", organization=organization)
+    )
     output = b""
     for _ in range(40):
         chunk = os.urandom(200)
@@ -43,7 +48,7 @@ async def recorded(rig: Rig) -> tuple[Manifest, bytes]:
 
 def outsider(rig: Rig, manifest: Manifest, *more: Path, **changes: str) -> subprocess.CompletedProcess[bytes]:
     (rig.root / "public.pem").write_text(rig.signer.public_pem)
-    known = {**encryption_context(session()), **changes}
+    known = {**encryption_context(session(organization=None)), **changes}
     paths = (
         rig.objects / manifest_name(manifest.prefix, manifest.epochs[-1].epoch),
         rig.root / "public.pem",
@@ -78,6 +83,33 @@ async def test_an_outsider_sees_a_changed_byte_and_another_session(rig: Rig) -> 
     done = outsider(rig, manifest)
     assert done.returncode == 1
     assert b"0001-000001.seg: wrong hash" in done.stderr
+
+
+@pytest.mark.rule("R27")
+async def test_what_was_recorded_before_keys_were_bound_to_an_organization_stays_readable(rig: Rig) -> None:
+    manifest, output = await recorded(rig, organization=None)
+    assert b"organization" not in await rig.manifest_file(manifest)
+    assert outsider(rig, manifest).stdout == output
+    playback = await Playback.open(manifest, rig.store, rig.keys, encryption_context(manifest.session))
+    assert b"".join([e.payload async for e in playback.events() if e.kind is Kind.OUTPUT]) == output
+
+
+@pytest.mark.rule("R27")
+async def test_a_recording_opens_under_its_own_organization_only(rig: Rig) -> None:
+    manifest, _ = await recorded(rig)
+    assert manifest.session.organization == "acme"
+    for other in ("umbrella", None):
+        context = encryption_context(session(organization=other))
+        with pytest.raises(KeyRefused):
+            await Playback.open(manifest, rig.store, rig.keys, context)
+
+
+async def test_an_organization_that_is_null_is_not_the_canonical_form(rig: Rig) -> None:
+    manifest, _ = await recorded(rig, organization=None)
+    file = json.loads(await rig.manifest_file(manifest))
+    file["manifest"]["session"]["organization"] = None
+    with pytest.raises(DamagedManifest, match="canonical"):
+        parse_manifest(json.dumps(file, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode())
 
 
 @pytest.mark.rule("R27")

@@ -154,6 +154,7 @@ class Rig:
             clock=clock,
             changes=changes,
             replica=replica,
+            organization="acme",
             grace_seconds=GRACE,
             keepers=(KEEPING,),
         )

@@ -284,6 +284,7 @@ async def test_each_session_has_a_data_key_of_its_own_before_its_first_byte(
         assert len(set(wrapped)) == 4
         info: SessionInfo = session(1)
         assert contexts(troubled_moto)[0] == {
+            "organization": "acme",
             "account": info.account,
             "region": info.region,
             "request": info.request_id,
