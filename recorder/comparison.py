@@ -8,7 +8,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Final
 
-from recorder.inventory import COMPLETE, Entry, Inventory
+from recorder.inventory import COMPLETE, DELETED, Entry, Inventory
 from recorder.model import Manifest
 from recorder.verification import Finding
 
@@ -17,11 +17,12 @@ _SETTLING: Final = timedelta(minutes=1)
 
 
 class Verdict(StrEnum):
-    """What became of a recording. NOT_COMPLETE: the inventory says so, and nothing is there to check."""
+    """What became of a recording. DELETED, NOT_COMPLETE: the inventory says so, and nothing is there to check."""
 
     INTACT = "intact"
     DAMAGED = "not intact"
     MISSING = "missing"
+    DELETED = "deleted"
     NOT_COMPLETE = "not complete"
 
 
@@ -42,7 +43,7 @@ class Checked:
 
     @property
     def passed(self) -> bool:
-        return self.verdict in (Verdict.INTACT, Verdict.NOT_COMPLETE)
+        return self.verdict in (Verdict.INTACT, Verdict.DELETED, Verdict.NOT_COMPLETE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +81,10 @@ def _against(found: Found, entry: Entry | None, inventory: Inventory) -> Checked
         return _unlisted(found, checked, inventory)
     if entry.status != COMPLETE:
         if not found.sha256:
-            return replace(checked, verdict=Verdict.NOT_COMPLETE, problems=(), note=_said(entry))
-        return replace(checked, note=f"{_said(entry)}; it was completed since")
+            return replace(checked, verdict=_unchecked(entry), problems=(), note=_said(entry))
+        if entry.status != DELETED:
+            return replace(checked, note=f"{_said(entry)}; it was completed since")
+        checked = replace(checked, note=f"{_said(entry)}; this is a copy from before")
     if found.sha256 and found.sha256 != entry.manifest_sha256:
         return _worse(
             checked, Finding("manifest", "is not the manifest that the inventory notes: it was exchanged")
@@ -103,12 +106,18 @@ def _unlisted(found: Found, checked: Checked, inventory: Inventory) -> Checked:
 
 def _absent(entry: Entry) -> Checked:
     if entry.status != COMPLETE:
-        return Checked(entry.session_id, "", Verdict.NOT_COMPLETE, note=_said(entry))
+        return Checked(entry.session_id, "", _unchecked(entry), note=_said(entry))
     missing = Finding(entry.folder or "", "is missing: the whole recording was deleted")
     return Checked(entry.session_id, "", Verdict.MISSING, (missing,))
 
 
+def _unchecked(entry: Entry) -> Verdict:
+    return Verdict.DELETED if entry.status == DELETED else Verdict.NOT_COMPLETE
+
+
 def _said(entry: Entry) -> str:
+    if gone := entry.deletion:
+        return f"deleted on {gone.at:%Y-%m-%d %H:%M:%S} UTC by {gone.by or 'the retention'}: {gone.reason}"
     return f"the inventory says: {entry.status}"
 
 

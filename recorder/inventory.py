@@ -6,7 +6,7 @@ A recording that was removed with its manifest leaves no trace in the store. It 
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
@@ -18,6 +18,7 @@ from recorder.signatures import ALGORITHMS, Signature, sign
 FORMAT: Final = "jitgate-inventory-1"
 SIGNED_PREFIX: Final = b"jitgate inventory v1\n"
 COMPLETE: Final = "complete"
+DELETED: Final = "deleted"
 EVERYWHERE: Final = "*"
 
 
@@ -33,10 +34,20 @@ class Scope:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """One recording. `status` is `complete`, or another word: then nothing is said of what the store has.
+class Deletion:
+    """When a recording was deleted, and why; `by` is a user, or empty: the retention."""
 
-    `folder` (ending in a slash) and `manifest_sha256` (hex, of the file) are None until it is complete.
+    at: datetime
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One recording. `status` is `complete`, `deleted`, or a word that says nothing of what the store has.
+
+    `folder` (ending in a slash) and `manifest_sha256` (hex, of the file) are None until it is complete. Of one
+    that was deleted the hash stays, for who has a copy, and `deletion` tells of it, which else is None.
     """
 
     session_id: str
@@ -47,6 +58,7 @@ class Entry:
     status: str
     folder: str | None
     manifest_sha256: str | None
+    deletion: Deletion | None = field(default=None, metadata=canonical.LATER)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from gateway.store.scopes import narrowed
 from jitgate.v1 import annotations_pb2 as declared
 from recorder.canonical import MAX_BYTES
 from recorder.errors import KeyFailed
-from recorder.inventory import Entry, Inventory, Scope, sign_inventory
+from recorder.inventory import Deletion, Entry, Inventory, Scope, sign_inventory
 from recorder.manifest import parse_manifest
 from recorder.ports import ManifestSigner
 
@@ -82,6 +82,11 @@ def _entries(rows: list[recordings.Listed]) -> list[Entry]:
 
 def _entry(row: recordings.Listed) -> Entry:
     manifest = row.manifest if row.status is RecordingStatus.COMPLETE else None
+    sha256 = None if manifest is None else hashlib.sha256(manifest).hexdigest()
+    deletion = None
+    if row.deletion is not None and row.deletion.deleted_at is not None:
+        sha256 = row.deletion.manifest_sha256
+        deletion = Deletion(row.deletion.deleted_at, row.deletion.actor_id, row.deletion.reason)
     return Entry(
         session_id=row.session_id,
         request_id=row.request_id,
@@ -90,5 +95,6 @@ def _entry(row: recordings.Listed) -> Entry:
         started_at=row.started_at,
         status=row.status.value.lower(),
         folder=None if manifest is None else parse_manifest(manifest).prefix,
-        manifest_sha256=None if manifest is None else hashlib.sha256(manifest).hexdigest(),
+        manifest_sha256=sha256,
+        deletion=deletion,
     )

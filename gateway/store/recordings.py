@@ -1,7 +1,7 @@
 """The index of recordings: where each stands, and its signed manifest once it is complete."""
 
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -38,7 +38,7 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """What an inventory needs of a recording; `manifest` is None until it is complete."""
+    """What an inventory needs of a recording; `manifest` is None until it is complete, and once it is deleted."""
 
     session_id: str
     request_id: str
@@ -47,6 +47,7 @@ class Listed:
     started_at: datetime
     status: RecordingStatus
     manifest: bytes | None
+    deletion: Deletion | None
 
 
 async def begin(connection: AsyncConnection, session: Session) -> None:
@@ -130,7 +131,7 @@ async def find(
 
 async def listed(connection: AsyncConnection, scopes: Iterable[tuple[str, str]]) -> AsyncIterator[list[Listed]]:
     """All of `scopes` with their manifests, oldest first, some at a time."""
-    query = select(*(_rows.c[field.name] for field in fields(Listed))).where(within(_rows, scopes))
+    query = select(*_columns, _rows.c.manifest).select_from(_with_deletions).where(within(_rows, scopes))
     query = query.order_by(_rows.c.started_at, _rows.c.session_id)
     async with connection.stream(query.execution_options(yield_per=_AT_ONCE)) as found:
         async for rows in found.partitions():
@@ -184,13 +185,17 @@ def _from_row(row: Row[Any]) -> SessionRecording:
         input_bytes=row.input_bytes,
         stored_bytes=row.stored_bytes,
         gaps=row.gaps,
-        deletion=None
-        if row.wanted_at is None
-        else Deletion(row.wanted_at, row.actor_id, row.reason, row.manifest_sha256, row.deleted_at),
+        deletion=_deletion(row),
     )
 
 
-def _listed(row: Any) -> Listed:
+def _deletion(row: Row[Any]) -> Deletion | None:
+    if row.wanted_at is None:
+        return None
+    return Deletion(row.wanted_at, row.actor_id, row.reason, row.manifest_sha256, row.deleted_at)
+
+
+def _listed(row: Row[Any]) -> Listed:
     return Listed(
         session_id=row.session_id,
         request_id=row.request_id,
@@ -199,4 +204,5 @@ def _listed(row: Any) -> Listed:
         started_at=row.started_at,
         status=RecordingStatus(row.status),
         manifest=row.manifest,
+        deletion=_deletion(row),
     )

@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from recorder.comparison import Checked, Verdict
 from recorder.errors import DamagedInventory, UnusableFile
-from recorder.inventory import Entry, Inventory, Scope, check_inventory, sign_inventory
+from recorder.inventory import Deletion, Entry, Inventory, Scope, check_inventory, sign_inventory
 from recorder.manifest import sign_manifest
 from recorder.model import Manifest
 from recorder.offline import check, read_inventory, read_public_key
@@ -231,6 +231,34 @@ async def test_an_older_inventory_knows_that_a_recording_was_not_complete(tree: 
         "the inventory says: recording",
         True,
     )
+
+
+@pytest.mark.rule("R27")
+async def test_what_was_lawfully_deleted_is_not_missing_and_the_inventory_says_by_whom(tree: Tree) -> None:
+    gone = Deletion(datetime(2026, 11, 28, 9, 30, tzinfo=UTC), "root", "a customer asked")
+    entry = replace(tree.entry(ONE), status="deleted", folder=None, deletion=gone)
+    data = await sign_inventory(tree.inventory(entry, tree.entry(TWO)), tree.rig.signer)
+    inventory = check_inventory(data, tree.rig.public_keys)
+    told = "deleted on 2026-11-28 09:30:00 UTC by root: a customer asked"
+    copy = (await tree.check(inventory))[ONE]
+    assert (copy.verdict, copy.note) == (Verdict.INTACT, f"{told}; this is a copy from before")
+    other = replace(entry, manifest_sha256="0" * 64)
+    assert (await tree.check(tree.inventory(other, tree.entry(TWO))))[ONE].verdict is Verdict.DAMAGED
+    tree.manifest_file().unlink()
+    assert (await tree.check(inventory))[ONE].verdict is Verdict.DELETED
+    shutil.rmtree(tree.folder())
+    absent = (await tree.check(inventory))[ONE]
+    assert (absent.verdict, absent.note, absent.passed) == (Verdict.DELETED, told, True)
+    kept = replace(gone, by="")
+    retained = (await tree.check(tree.inventory(replace(entry, deletion=kept), tree.entry(TWO))))[ONE]
+    assert "by the retention" in retained.note
+    assert (await tree.check(tree.inventory(tree.entry(TWO)))).keys() == {TWO}
+
+
+async def test_an_inventory_from_before_it_told_of_deletions_is_read(tree: Tree) -> None:
+    data = await sign_inventory(tree.inventory(), tree.rig.signer)
+    assert b"deletion" not in data
+    assert check_inventory(data, tree.rig.public_keys) == tree.inventory()
 
 
 async def test_an_inventory_is_what_was_signed_or_it_is_refused(tree: Tree, tmp_path: Path) -> None:

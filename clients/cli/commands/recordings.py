@@ -245,7 +245,15 @@ def delete(
 
 def _status(item: recording.Recording) -> str:
     words = view.word(recording.RecordingStatus.Name(item.status), "RECORDING_STATUS_")
+    if item.deletion.HasField("deleted_at"):
+        return f"{words} {view.moment(item.deletion.deleted_at)} by {_by(item.deletion)}"
+    if item.HasField("deletion"):
+        words = f"{words}, wanted by {_by(item.deletion)}"
     return f"{words}: {item.status_reason}" if item.status_reason else words
+
+
+def _by(deletion: recording.RecordingDeletion) -> str:
+    return deletion.actor_id or "the retention"
 
 
 def _manifest(item: recording.Recording, size: int) -> str:
@@ -260,5 +268,5 @@ def _deletion(item: recording.Recording) -> list[tuple[str, str]]:
         return []
     gone = item.deletion
     at = view.moment(gone.deleted_at) if gone.HasField("deleted_at") else "not gone yet"
-    wanted = f"{gone.actor_id or 'the retention'}, {view.moment(gone.wanted_at)}"
+    wanted = f"{_by(gone)}, {view.moment(gone.wanted_at)}"
     return [("deleted", at), ("deleted by", wanted), ("why", gone.reason)]

@@ -11,7 +11,7 @@ from jitgate.v1 import recording_pb2 as pb
 from jitgate.v1.common_pb2 import Scope
 from recorder.comparison import Verdict
 from recorder.errors import KeyUnavailable
-from recorder.inventory import Inventory, check_inventory
+from recorder.inventory import Deletion, Inventory, check_inventory
 from recorder.offline import check
 from tests.gateway.api.test_recording import Shelf, refusal, shelf
 
@@ -56,6 +56,23 @@ async def test_a_store_is_checked_against_it_and_what_is_gone_is_missed(shelf: S
         path.rmdir()
     (gone,) = await check(objects, keys, inventory)
     assert (gone.session_id, gone.verdict) == (session_id, Verdict.MISSING)
+
+
+@pytest.mark.rule("R27")
+async def test_what_was_deleted_is_told_and_not_missed(shelf: Shelf) -> None:
+    session_id = await shelf.record()
+    (before,) = (await taken(shelf)).recordings
+    rig = shelf.rig
+    await rig.deletions.delete(await rig.world.caller("root"), session_id, "a customer asked")
+    (going,) = (await taken(shelf)).recordings
+    assert (going.status, going.manifest_sha256, going.deletion) == ("deleting", None, None)
+    assert await rig.deletions.sweep() == 1
+    inventory = await taken(shelf)
+    (entry,) = inventory.recordings
+    assert (entry.status, entry.folder, entry.manifest_sha256) == ("deleted", None, before.manifest_sha256)
+    assert entry.deletion == Deletion(rig.world.clock(), "root", "a customer asked")
+    (gone,) = await check(rig.folder / "objects", [rig.signer.public_key], inventory)
+    assert (gone.session_id, gone.verdict, gone.passed) == (session_id, Verdict.DELETED, True)
 
 
 @pytest.mark.rule("R27")

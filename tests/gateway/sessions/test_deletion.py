@@ -14,6 +14,8 @@ from gateway.sessions.deletion import Deletions
 from gateway.sessions.model import RecordingStatus, SessionRecording
 from gateway.store import deletions, recording_tables, recordings, requests
 from recorder.errors import StoreUnavailable
+from recorder.service import Recorder
+from recorder.spool import SessionFolder
 from tests.gateway.sessions.conftest import Rig
 
 pytestmark = pytest.mark.rule("R27")
@@ -228,6 +230,47 @@ async def test_what_the_store_refuses_waits_is_told_once_and_goes_on(
     assert await rig.deletions.sweep() == 1
     assert (await found(rig, session_id)).status_reason == ""
     assert await told(rig, session_id) == ["recording.deleting", "recording.deletion_failed", "recording.deleted"]
+
+
+async def test_a_spool_that_was_left_brings_nothing_back_for_good(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after the manifest was stored and indexed, and before its spool went: the spool is finished again."""
+    stay = await rig.stay()
+    session_id = await stay.opened()
+    rig.node().say(b"hello")
+    with monkeypatch.context() as patched:
+        patched.setattr(SessionFolder, "remove", lambda _folder: None)
+        rig.node().exits(Exited(0))
+        await stay.over()
+        await rig.recorded(session_id)
+    await rig.ended(session_id)
+    first = await manifest(rig, session_id)
+    root = await rig.world.caller("root")
+    await rig.deletions.delete(root, session_id, WHY)
+    assert await rig.deletions.sweep() == 1
+    (left,) = (rig.folder / "spool").glob("w-*/s-*")
+    assert SessionFolder(left).head().session.session_id == session_id
+    dead = rig.folder / "spool" / "w-0000000000000000"
+    dead.mkdir()
+    left.rename(dead / session_id)
+    spool, clock = rig.folder / "spool", rig.world.clock
+    another = Recorder(spool, rig.store, rig.keys, rig.signer, observer=rig.index, clock=clock)
+    recovery = await another.start()
+    await another.stop()
+    assert [each.session.session_id for each in recovery.finished] == [session_id]
+    assert await objects(rig)
+    assert (await found(rig, session_id)).status is RecordingStatus.DELETING
+    assert await rig.deletions.sweep() == 1
+    assert await objects(rig) == []
+    assert await manifest(rig, session_id) is None
+    after = await found(rig, session_id)
+    assert after.status is RecordingStatus.DELETED
+    assert after.deletion is not None
+    assert first is not None
+    assert (after.deletion.actor_id, after.deletion.reason) == ("root", WHY)
+    assert after.deletion.manifest_sha256 == hashlib.sha256(first).hexdigest()
+    assert await told(rig, session_id) == ["recording.deleting", "recording.deleted", "recording.deleted"]
 
 
 async def test_a_purged_request_leaves_the_recording_that_points_at_it(rig: Rig) -> None:
