@@ -195,7 +195,7 @@ def _deletion(row: Row[Any]) -> Deletion | None:
     return Deletion(row.wanted_at, row.actor_id, row.reason, row.manifest_sha256, row.deleted_at)
 
 
-def _listed(row: Row[Any]) -> Listed:
+def _listed(row: Any) -> Listed:
     return Listed(
         session_id=row.session_id,
         request_id=row.request_id,
