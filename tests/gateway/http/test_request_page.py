@@ -9,6 +9,8 @@ from policy.model import PolicyKind
 from tests.gateway.access.world import World, manual
 from tests.gateway.http.web import Browser, Web, fields
 
+pytestmark = pytest.mark.parametrize("database_server", ["sqlite"], indirect=True)
+
 HOSTILE = "<script>alert(1)</script> {{ 7*7 }} \" ' </blockquote> <!channel> 👩🏽‍🚒"
 
 

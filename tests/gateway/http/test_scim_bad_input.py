@@ -19,7 +19,7 @@ from tests.gateway.http.provisioning import (
     provisioned,
 )
 
-pytestmark = pytest.mark.rule("R31")
+pytestmark = [pytest.mark.rule("R31"), pytest.mark.parametrize("database_server", ["sqlite"], indirect=True)]
 ERROR = "urn:ietf:params:scim:api:messages:2.0:Error"
 TEAM = {"schemas": [GROUP], "displayName": "team"}
 CAROL = {"schemas": [USER], "externalId": "oid-carol", "userName": "carol@example.com"}

@@ -12,6 +12,8 @@ from tests.gateway.identity.oidc.world import settings
 from tests.oidc_provider.running import SECRET, OidcProvider, require_node
 from tests.oidc_provider.running import Browser as ProvidersPages
 
+pytestmark = pytest.mark.parametrize("database_server", ["sqlite"], indirect=True)
+
 SESSION = "__Host-jitgate-session"
 
 
@@ -113,7 +115,6 @@ def provider(world: World, tmp_path: Path) -> Iterator[tuple[Web, OidcProvider]]
 
 
 @pytest.mark.rule("R31")
-@pytest.mark.parametrize("database_server", ["sqlite"], indirect=True)
 async def test_an_identity_provider_signs_somebody_in(provider: tuple[Web, OidcProvider]) -> None:
     web, real = provider
     at_provider = ProvidersPages(real.issuer)

@@ -25,6 +25,8 @@ from tests.gateway.sessions.conftest import Rig, Stay
 from tests.processes import signal_all
 from tests.sshd import Sshd, current_login, running_sshd
 
+pytestmark = pytest.mark.parametrize("database_server", ["sqlite"], indirect=True)
+
 
 @pytest.fixture
 def ca() -> SshUserCa:

@@ -18,7 +18,7 @@ from tests.gateway.sessions.client import data, hangup, until
 from tests.gateway.sessions.conftest import Rig, Stay
 from tests.gateway.sessions.test_adopting import Gateways
 
-pytestmark = pytest.mark.rule("R26")
+pytestmark = [pytest.mark.rule("R26"), pytest.mark.parametrize("database_server", ["sqlite"], indirect=True)]
 
 
 async def logged(rig: Rig, kind: str = "end") -> list[dict[str, Any]]:

@@ -21,6 +21,8 @@ from tests.gateway.identity.oidc.hostile import Hostile, elliptic_key, hostile_i
 from tests.gateway.identity.oidc.world import begin, settings
 from tests.oidc_provider.running import answer_in
 
+pytestmark = pytest.mark.parametrize("database_server", ["sqlite"], indirect=True)
+
 DISCOVERY = "/.well-known/openid-configuration"
 
 

@@ -13,6 +13,8 @@ from tests.gateway.identity.oidc.conftest import ALICE, BOB, CLAIMS, Browsers, R
 from tests.gateway.identity.oidc.world import begin, finish, settings, through_browser
 from tests.oidc_provider.running import SECRET, Browser, OidcProvider, answer_in
 
+pytestmark = pytest.mark.parametrize("database_server", ["sqlite"], indirect=True)
+
 
 async def begin_device(oidc: OidcSignIn) -> DeviceFlow:
     return await oidc.begin_device("corp", certificate_request(), HOME)

@@ -16,6 +16,8 @@ from tests.gateway.identity.oidc.hostile import hostile_issuer
 from tests.gateway.identity.oidc.world import settings
 from tests.oidc_provider.running import SECRET, Browser, OidcProvider, answer_in, require_node
 
+pytestmark = pytest.mark.parametrize("database_server", ["sqlite"], indirect=True)
+
 REDIRECT = "https://gate.example.org/sign-in/callback"
 
 

@@ -11,7 +11,6 @@ import pytest
 from gateway.api import agent as agent_api
 from gateway.errors import Refused
 from gateway.nodes.agents import serving
-from gateway.nodes.agents.serving import Pace
 from gateway.nodes.errors import LoginRefused, NodeUnreachable, UpstreamFailed
 from gateway.nodes.ports import Exited, Lost
 from gateway.store import agents as agent_rows
@@ -32,6 +31,8 @@ from tests.conformance.connectors import eventually
 from tests.gateway.nodes.agents.puppet import REQUEST, RUNNING, Puppet, Sink, attached, ended
 from tests.gateway.nodes.agents.rig import REPLICA, Rig
 from tests.refusals import say
+
+pytestmark = pytest.mark.parametrize("database_server", ["sqlite"], indirect=True)
 
 BROKEN: dict[str, list[NodeFrame]] = {
     "offset ahead": [NodeFrame(data=SessionData(offset=7, payload=b"x"))],
@@ -72,16 +73,6 @@ async def test_a_session_that_breaks_the_contract_is_lost_and_the_others_go_on(p
     await good.write(NodeFrame(exit=NodeExit(status=3)))
     await eventually(lambda: heard.end is not None)
     assert (bytes(heard.out), heard.end) == (b"still here", Exited(3))
-
-
-def test_small_frames_may_come_in_bursts_and_then_at_their_pace() -> None:
-    pace = Pace()
-    for _ in range(serving.SMALL_FRAMES_BURST):
-        pace.take(1000.0)
-    for _ in range(serving.SMALL_FRAMES_PER_SECOND):
-        pace.take(1001.0)
-    with pytest.raises(Refused, match="a flood of small frames"):
-        pace.take(1001.0)
 
 
 async def test_a_flood_of_small_frames_is_cut_off(puppet: Puppet, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from tests.gateway.nodes.agents.rig import Rig
 from tests.sshd import current_login
 
 SESSION = REQUEST.session_id
-pytestmark = pytest.mark.rule("R33")
+pytestmark = [pytest.mark.rule("R33"), pytest.mark.parametrize("database_server", ["sqlite"], indirect=True)]
 
 
 @pytest.fixture
