@@ -21,13 +21,14 @@ demo-stop:
 # Tests start processes while gRPC runs in their own: its fork handlers can abort the child.
 PYTEST := GRPC_ENABLE_FORK_SUPPORT=0 timeout -k 30 2400 $(BIN)/python -m pytest
 
-# Two at a time, a file as a whole by one of them; product deadlines and crashes have the machine to themselves.
+# Three at a time, a file as a whole by one of them, in their order: by their number the longest files, which start
+# servers and have few tests, would come last. Product deadlines and crashes have the machine to themselves.
 # PYTEST_ARGS chooses instead.
 test: $(BIN)/.installed packages
 ifdef PYTEST_ARGS
 	$(PYTEST) $(PYTEST_ARGS)
 else
-	$(PYTEST) -n 2 --dist loadfile -m "not alone"; most=$$?; \
+	$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder -m "not alone"; most=$$?; \
 	  $(PYTEST) -m alone && exit $$most
 endif
 

@@ -167,8 +167,8 @@ def test_who_is_away_leaves_at_once(
 def test_ctrl_c_before_anybody_was_told_is_the_nodes(server: StandIn, environment: dict[str, str]) -> None:
     with Person("shell", "web-1", environment=environment) as person:
         person.waits_for("$ ")
-        person.type("sleep 100; echo after\r")
-        person.waits_for("sleep 100")
+        person.type("sh -c 'echo st\"\"arted; exec sleep 100'\r")
+        person.waits_for("started")
         server.stop()
         person.type(b"\x03")
         server.start_again()

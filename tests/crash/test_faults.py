@@ -12,7 +12,7 @@ from tests.crash import faults_command
 from tests.crash.faults.outcome import Fault, Outcome, Where
 from tests.crash.faults.table import FAULTS
 
-pytestmark = [pytest.mark.rule("R27"), pytest.mark.alone]
+pytestmark = pytest.mark.rule("R27")
 
 
 @pytest.mark.parametrize("fault", [each for each in FAULTS if each.quick], ids=lambda each: each.name)

@@ -12,10 +12,9 @@ from tests.crash.resume.run import Outcome, run
 from tests.crash.resume.verdict import difference
 from tests.crash.resume.world import resume_world
 
-pytestmark = pytest.mark.alone
-
 
 @pytest.mark.rule("R27")
+@pytest.mark.alone
 @pytest.mark.slow
 def test_shells_survive_the_gateway_and_the_network(tmp_path: Path) -> None:
     seed = secrets.randbits(32)
