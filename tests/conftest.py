@@ -8,6 +8,9 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+# Its plugin would import it after the last test, and rewrite it while the garbage of tests is collected, at which
+# CPython 3.11 can fail (gh-106905).
+import hypothesis  # noqa: F401
 import pytest
 from sqlalchemy import Engine
 

@@ -195,14 +195,25 @@ async def test_the_later_call_wins(rig: Rig) -> None:
     await until(lambda: stay.client.output() == b"abc")
     stay.client.reads.clear()  # it hangs
     rig.process().say(b"def")
-    backs = [await rig.back(session_id, 3) for _ in range(3)]
-    for call in (stay, *backs[:-1]):
-        refused = await call.refused()
-        assert (refused.kind, refused.reason) == (Kind.FAILED_PRECONDITION, "SESSION_TAKEN_OVER")
-    await until(lambda: backs[-1].client.output() == b"def")
+    later = await rig.back(session_id, 3)
+    await later.opened()
+    # Which of those that come together is the last one, the database has a say in.
+    calls = [stay, later, *[await rig.back(session_id, 3) for _ in range(3)]]
+    await until(lambda: sum(each.call.done() for each in calls) == 4)
+    last = next(each for each in calls if not each.call.done())
+    assert last not in (stay, later)
+    for each in calls:
+        if each is not last:
+            refused = await each.refused()
+            assert (refused.kind, refused.reason) == (Kind.FAILED_PRECONDITION, "SESSION_TAKEN_OVER")
+    await until(lambda: last.client.output() == b"def")
     assert "session.detached" not in await rig.world.events(session_id)
-    backs[-1].client.say(data(b"still here"))
+    last.client.say(data(b"still here"))
     await until(lambda: rig.process().input == b"still here")
+    rig.process().exits(Exited(0))
+    await until(lambda: last.client.exit)
+    last.client.say(hangup())
+    await last.over()
 
 
 @pytest.mark.rule("R24")
