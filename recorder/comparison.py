@@ -107,7 +107,7 @@ def _unlisted(found: Found, checked: Checked, inventory: Inventory) -> Checked:
 def _absent(entry: Entry) -> Checked:
     if entry.status != COMPLETE:
         return Checked(entry.session_id, "", _unchecked(entry), note=_said(entry))
-    missing = Finding(entry.folder or "", "is missing: the whole recording was deleted")
+    missing = Finding(entry.folder or "", "is missing as a whole: it was removed, or not copied here")
     return Checked(entry.session_id, "", Verdict.MISSING, (missing,))
 
 

@@ -20,7 +20,10 @@ class ObserverFailed(RecorderError):
 
 
 class KeyProblem(StrEnum):
-    """What is wrong with a key, for who counts and tells it. OTHER: with this call alone, or nobody knows."""
+    """What is wrong with a key, for who counts and tells it.
+
+    UNUSABLE: something else, which the reason names. OTHER: with this call alone.
+    """
 
     DISABLED = "disabled"
     PENDING_DELETION = "pending_deletion"
@@ -28,6 +31,7 @@ class KeyProblem(StrEnum):
     DENIED = "denied"
     THROTTLED = "throttled"
     UNREACHABLE = "unreachable"
+    UNUSABLE = "unusable"
     OTHER = "other"
 
 

@@ -73,7 +73,7 @@ class AwsKms:
             raise explained(failure, self.key_id) from None
         plaintext, wrapped = answer.get("Plaintext", b""), answer.get("CiphertextBlob", b"")
         if len(plaintext) != _KEY_BYTES or not 0 < len(wrapped) <= _MAX_WRAPPED:
-            raise KeyUnavailable(f"KMS key {self.key_id}: what KMS answers is no data key")
+            raise KeyUnavailable(f"KMS key {self.key_id}: what KMS answers is no data key", KeyProblem.UNUSABLE)
         return DataKey(plaintext, wrapped, self.name)
 
     async def unwrap(self, wrapped: bytes, context: Mapping[str, str]) -> bytes:
@@ -102,7 +102,8 @@ def explained(failure: SaidNo | NoAnswer, key_id: str) -> KeyFailed:
     about = f"KMS key {key_id}"
     if isinstance(failure, NoAnswer):
         return KeyUnavailable(f"{about}: KMS cannot be reached: {failure}", KeyProblem.UNREACHABLE)
-    problem = _PROBLEMS.get(failure.code, KeyProblem.OTHER)
+    unknown = KeyProblem.OTHER if failure.code in _FOR_GOOD else KeyProblem.UNUSABLE
+    problem = _PROBLEMS.get(failure.code, unknown)
     if failure.code == "KMSInvalidStateException" and "pending deletion" in failure.message:
         problem = KeyProblem.PENDING_DELETION
     if failure.code in _FOR_GOOD:

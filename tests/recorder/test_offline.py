@@ -188,7 +188,7 @@ async def test_an_inventory_misses_what_was_removed_as_a_whole(tree: Tree) -> No
     assert set(await tree.check()) == {TWO}
     gone = (await tree.check(inventory))[ONE]
     assert (gone.verdict, gone.folder) == (Verdict.MISSING, "")
-    assert say(gone) == [(tree.manifests[ONE].prefix, "is missing: the whole recording was deleted")]
+    assert say(gone) == [(tree.manifests[ONE].prefix, "is missing as a whole: it was removed, or not copied here")]
 
 
 @pytest.mark.rule("R27")

@@ -64,7 +64,7 @@ def verify_folder(folder: Path, public_keys: list[Path], against: Path | None, o
         raise Failure(f"there is no recording in {folder}", "Name the folder of one, or one above it.", REFUSED)
     if bad:
         what_to_do = "Keep everything as it is and tell the gateway's operator."
-        raise Failure(f"{bad} of {len(checked)} recordings are not intact", what_to_do, REFUSED)
+        raise Failure(f"{bad} of {len(checked)} recordings are not intact, or missing", what_to_do, REFUSED)
 
 
 def _checked(folder: Path, public_keys: list[Path], against: Path | None) -> "list[Checked]":

@@ -105,7 +105,7 @@ def show(session_id: SessionId, output: Output = Format.TABLE) -> None:
             ("status", _status(item)),
             ("output", view.size(item.output_bytes)),
             ("input", view.size(item.input_bytes)),
-            ("stored", f"{view.size(item.stored_bytes)}, encrypted"),
+            ("stored", _stored(item)),
             ("gaps", str(item.gaps)),
             ("manifest", _manifest(item, len(answer.manifest))),
             *_deletion(item),
@@ -260,6 +260,11 @@ def _manifest(item: recording.Recording, size: int) -> str:
     if item.HasField("deletion"):
         return f"SHA-256 {item.deletion.manifest_sha256}"
     return f"signed, {view.size(size)}" if size else "not finished yet"
+
+
+def _stored(item: recording.Recording) -> str:
+    size = view.size(item.stored_bytes)
+    return f"nothing; it was {size}" if item.deletion.HasField("deleted_at") else f"{size}, encrypted"
 
 
 def _deletion(item: recording.Recording) -> list[tuple[str, str]]:

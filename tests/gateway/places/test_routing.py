@@ -292,6 +292,7 @@ async def test_a_key_that_fails_is_told_once_and_counted_each_time_and_so_is_its
 
     await turns("DisabledException", "disabled")
     await turns("ThrottlingException", "throttled")
+    await turns("KMSInvalidStateException", "unusable")
     world.cloud.trouble = none
     for _ in range(2):
         await world.keys.generate_data_key(shop)
@@ -302,13 +303,14 @@ async def test_a_key_that_fails_is_told_once_and_counted_each_time_and_so_is_its
     assert [(each.type, each.details.get("problem"), each.details["key"]) for each in reversed(found)] == [
         ("recording_key.failed", "disabled", place.key),
         ("recording_key.failed", "throttled", place.key),
+        ("recording_key.failed", "unusable", place.key),
         ("recording_key.works", None, place.key),
     ]
     data = reader.get_metrics_data()
     assert data is not None
     points = data.resource_metrics[0].scope_metrics[0].metrics[0].data.data_points
     counted = {(point.attributes or {})["outcome"]: point.value for point in points}  # type: ignore[union-attr]  # a counter's
-    assert counted == {"disabled": 2, "throttled": 2, "ok": 2, "other": 1}
+    assert counted == {"disabled": 2, "throttled": 2, "unusable": 2, "ok": 2, "other": 1}
     provider.shutdown()
 
 

@@ -72,14 +72,14 @@ async def test_what_kms_gave_opens_in_kms_without_us(moto: str) -> None:
 CURABLE = [
     ("DisabledException", "", "enable", KeyProblem.DISABLED),
     ("KMSInvalidStateException", "arn:… is pending deletion.", "cancel-key-deletion", KeyProblem.PENDING_DELETION),
-    ("KMSInvalidStateException", "arn:… is pending import.", "no state to be used", KeyProblem.OTHER),
+    ("KMSInvalidStateException", "arn:… is pending import.", "no state to be used", KeyProblem.UNUSABLE),
     ("AccessDeniedException", "User: arn:… is not authorized to perform: kms:…", "key policy", KeyProblem.DENIED),
     ("ThrottlingException", "Rate exceeded", "throttling", KeyProblem.THROTTLED),
-    ("KeyUnavailableException", "", "now", KeyProblem.OTHER),
-    ("KMSInternalException", "", "KMS", KeyProblem.OTHER),
-    ("DependencyTimeoutException", "", "KMS", KeyProblem.OTHER),
-    ("ExpiredTokenException", "", "ExpiredToken", KeyProblem.OTHER),
-    ("SomethingNewException", "", "SomethingNew", KeyProblem.OTHER),
+    ("KeyUnavailableException", "", "now", KeyProblem.UNUSABLE),
+    ("KMSInternalException", "", "KMS", KeyProblem.UNUSABLE),
+    ("DependencyTimeoutException", "", "KMS", KeyProblem.UNUSABLE),
+    ("ExpiredTokenException", "", "ExpiredToken", KeyProblem.UNUSABLE),
+    ("SomethingNewException", "", "SomethingNew", KeyProblem.UNUSABLE),
 ]
 FINAL = [
     ("NotFoundException", "Key does not exist", "no such key"),
