@@ -14,7 +14,6 @@ import os
 import random
 import stat
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,9 +31,8 @@ def _noting(sync: Callable[[int], None], log: int) -> Callable[[int], None]:
     def noted(fd: int) -> None:
         found = os.fstat(fd)
         names = os.listdir(fd) if stat.S_ISDIR(found.st_mode) else None
-        began = time.monotonic()
         sync(fd)
-        note = {"inode": found.st_ino, "size": found.st_size, "names": names, "took": time.monotonic() - began}
+        note = {"inode": found.st_ino, "size": found.st_size, "names": names}
         os.write(log, json.dumps(note).encode() + b"\n")
 
     return noted
@@ -48,7 +46,6 @@ async def main(root: Path, seed: int, durability: Durability) -> None:
     recorder = Recorder(root / "spool", store, keys, signer, durability=durability, segment_bytes=1_000_000)
     await recorder.start()
     recording = await recorder.open(session_of(seed))
-    os.write(log, json.dumps({"opened": time.monotonic()}).encode() + b"\n")
     chance = random.Random(seed)
     offset = 0
     while True:
