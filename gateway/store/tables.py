@@ -203,15 +203,6 @@ nodes = Table(
     ),
 )
 
-# Gateways that other ones on the same database can ask for agents that are connected to them.
-replicas = Table(
-    "replicas",
-    metadata,
-    Column("id", String(64), primary_key=True),
-    Column("address", String(320), nullable=False),
-    Column("since", UtcDateTime, nullable=False),
-)
-
 # How nodes join by themselves (R33). Only the hash of a code is kept.
 activations = Table(
     "activations",
