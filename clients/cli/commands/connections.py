@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from clients.cli import connect
+from clients.cli import completing, connect
 from clients.cli.commands.parameters import ACCESS
 from clients.cli.options import EXEC, SHELL, Option, Plan
 
@@ -42,7 +42,8 @@ def _command(options: tuple[Option, ...], *, takes_command: bool) -> Callable[..
     def run(**given: Any) -> None:
         raise typer.Exit(connect.run(Plan(**{name: value for name, value in given.items() if value is not None})))
 
-    parameters = [_positional("node", str, typer.Argument(metavar="NODE", help="Id or name of the node."))]
+    node = typer.Argument(metavar="NODE", help="Id or name of the node.", autocompletion=completing.node_names)
+    parameters = [_positional("node", str, node)]
     if takes_command:
         what = typer.Argument(metavar="COMMAND", help="What to run, after two dashes.")
         parameters.append(_positional("command", list[str], what))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from clients.cli import profile, view
+from clients.cli import completing, profile, view
 from clients.cli.commands.parameters import SIGN_IN, Account, Output, Region, set_scope
 from clients.cli.errors import REFUSED, Failure, of_call
 from clients.cli.gateway import gateway
@@ -29,7 +29,12 @@ def add_to(app: typer.Typer) -> None:
 
 def doctor(
     name: Annotated[
-        str, typer.Argument(metavar="[NODE]", help="A node that can't be reached; none: the way to the gateway.")
+        str,
+        typer.Argument(
+            metavar="[NODE]",
+            help="A node that can't be reached; none: the way to the gateway.",
+            autocompletion=completing.node_names,
+        ),
     ] = "",
     account: Account = "",
     region: Region = "",

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from clients.cli import inventory, view
+from clients.cli import completing, inventory, view
 from clients.cli.asking import confirm
 from clients.cli.commands.parameters import (
     ADMINISTRATION,
@@ -259,7 +259,12 @@ def check(name: Node, account: Account = "", region: Region = "", output: Output
 @nodes.command()
 def trust(
     name: Annotated[
-        str, typer.Argument(metavar="[NODE]", help="A node; none for one that is still to be added.")
+        str,
+        typer.Argument(
+            metavar="[NODE]",
+            help="A node; none for one that is still to be added.",
+            autocompletion=completing.node_names,
+        ),
     ] = "",
     login: Login = "",
     account: Account = "",

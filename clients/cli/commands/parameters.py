@@ -8,6 +8,7 @@ import typer
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from clients.cli import completing
 from clients.cli.errors import USAGE, Failure
 from clients.cli.view import Format, print_json
 
@@ -25,8 +26,12 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
 Comment = Annotated[
     str, typer.Option("--comment", metavar="TEXT", help="Shown to the requester and the auditors.")
 ]
-RequestId = Annotated[str, typer.Argument(metavar="ID", help="Access request, oi-….")]
-Node = Annotated[str, typer.Argument(metavar="NODE", help="Id or name of the node.")]
+RequestId = Annotated[
+    str, typer.Argument(metavar="ID", help="Access request, oi-….", autocompletion=completing.request_ids)
+]
+Node = Annotated[
+    str, typer.Argument(metavar="NODE", help="Id or name of the node.", autocompletion=completing.node_names)
+]
 
 # How `jit --help` groups the commands.
 SIGN_IN, ACCESS, APPROVALS, ADMINISTRATION, OVERSIGHT = (
