@@ -280,6 +280,26 @@ def test_download_keeps_to_its_folder(server: StandIn, jit: Jit, tmp_path: Path)
 
 
 @pytest.mark.rule("R27")
+def test_a_deleted_recording_says_when_by_whom_and_what_remains(server: StandIn, jit: Jit) -> None:
+    gone = recording_pb2.RecordingDeletion(actor_id="root", reason="a customer asked", manifest_sha256="ab" * 32)
+    item = recording_pb2.Recording(
+        session_id=SESSION, status=recording_pb2.RECORDING_STATUS_DELETING, stored_bytes=512, deletion=gone
+    )
+    world = server.world
+    world.answers["ListRecordings"] = lambda *_: recording_pb2.ListRecordingsResponse(recordings=[item])
+    world.answers["GetRecording"] = lambda *_: recording_pb2.GetRecordingResponse(recording=item)
+    assert "deleting, wanted by root" in jit("recordings", "list").stdout
+    assert "512 B, encrypted" in jit("recordings", "show", SESSION).stdout
+    item.status = recording_pb2.RECORDING_STATUS_DELETED
+    item.deletion.deleted_at.FromJsonString("2026-11-28T09:30:00Z")
+    item.deletion.actor_id = ""
+    assert "by the retention" in jit("recordings", "list").stdout
+    shown = jit("recordings", "show", SESSION).stdout
+    for said in ("by the retention", "a customer asked", "ab" * 32, "nothing; it was 512 B"):
+        assert said in shown
+
+
+@pytest.mark.rule("R27")
 def test_verify_says_what_is_wrong(server: StandIn, jit: Jit) -> None:
     good = recording_pb2.VerifyRecordingResponse(intact=True, objects=3, signing_key_id="k1")
     bad = recording_pb2.VerifyRecordingResponse(intact=False, problems=["object 2: another hash"])
