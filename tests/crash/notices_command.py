@@ -20,6 +20,9 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.crash notices", description=__doc__)
     parser.add_argument("requests", nargs="?", type=int, default=1000, metavar="N")
     parser.add_argument("--quiet", type=int, default=200, metavar="N", help="requests to measure the time by")
+    parser.add_argument(
+        "--every", type=float, default=1.0, help="seconds that a gateway serves before it is killed"
+    )
     given = parser.parse_args(arguments)
     logging.getLogger("mail.log").setLevel(logging.CRITICAL)  # of connections that a kill cut, and old names
     with tempfile.TemporaryDirectory(prefix="jitgate-notices-") as folder, scene(Path(folder)) as at:
@@ -27,7 +30,7 @@ def main(arguments: list[str]) -> int:
             measured = latency(at, given.quiet)
             for name, seconds in (("webhook", measured.hook), ("mail", measured.mail)):
                 print(f"from the commit until it has arrived, {name}: {_percentiles(seconds)}", flush=True)
-        outcome = run(at, given.requests)
+        outcome = run(at, given.requests, given.every)
     print(
         f"{outcome.requests} requests, {outcome.kills} times kill -9, {outcome.seconds:.0f} s until all was told"
     )
