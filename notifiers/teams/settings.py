@@ -1,14 +1,13 @@
 """What an operator says of the bot by which people are told in Microsoft Teams."""
 
 import ipaddress
-import os
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, model_validator
 
-from notifiers.errors import Unusable
+from notifiers.secret import read_secret
 
 Guid = Annotated[
     str,
@@ -61,19 +60,7 @@ class TeamsSettings(BaseModel):
 
     def client_secret(self) -> SecretStr:
         """Raises Unusable."""
-        if self.client_secret_environment is not None:
-            found = os.environ.get(self.client_secret_environment, "")
-            where = f"the environment variable {self.client_secret_environment}"
-        else:
-            where = str(self.client_secret_file)
-            try:
-                assert self.client_secret_file is not None  # one of both is there
-                found = self.client_secret_file.read_text(encoding="utf-8")[:4096].strip()
-            except (OSError, UnicodeDecodeError):
-                raise Unusable(f"the bot's client secret in {where} can't be read") from None
-        if not found:
-            raise Unusable(f"there is no client secret in {where}")
-        return SecretStr(found)
+        return read_secret("the client secret", self.client_secret_file, self.client_secret_environment)
 
 
 def _is_loopback(host: str) -> bool:
