@@ -10,6 +10,7 @@ from gateway.access.reading import RequestReader
 from gateway.access.requests import AccessRequests
 from gateway.access.visibility import not_found
 from gateway.api import failures
+from gateway.chat import guesses
 from gateway.chat.linking import ChatLinks
 from gateway.chat.people import NOT_LINKED, ChatPeople, source_of
 from gateway.errors import Kind, Refused
@@ -104,8 +105,10 @@ class ChatDesk:
 
     async def _refused(self, person: ChatPerson, refused: Refused, request_id: str, did: str) -> Reply:
         reply = self._reply(refused, request_id)
-        # Whoever is sent to the page was not refused, and a database that is down takes no events.
-        if reply.verdict is not Verdict.SIGN_IN and refused.kind not in failures.PASSING:
+        # Whoever is sent to the page was not refused, a database that is down takes no events, and that somebody
+        # has to wait was written down when it began.
+        is_new = refused.kind not in failures.PASSING and refused.reason != guesses.BACKOFF
+        if is_new and reply.verdict is not Verdict.SIGN_IN:
             await self._note(person, refused, request_id, did)
         return reply
 

@@ -13,9 +13,11 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.chat import guesses
 from gateway.chat.people import refuse_outsider, source_of
 from gateway.errors import Kind, Refused
 from gateway.identity.caller import Caller
+from gateway.identity.model import User
 from gateway.identity.oidc.chats import CLAIM
 from gateway.identity.ports import Clock
 from gateway.store import chat_codes, contacts, directory, events
@@ -77,33 +79,22 @@ class ChatLinks:
     async def redeem(self, person: ChatPerson, typed: str) -> str:
         """Links the chat identity to whoever got the code, whose id is returned; the code is used up.
 
-        Raises Refused: EXTERNAL_PERSON, WRONG_CODE (also of who may not act any more), NOT_VOUCHED,
-        ADDRESS_TAKEN.
+        Raises Refused: EXTERNAL_PERSON, WRONG_CODE (also of who may not act any more), LINK_BACKOFF (also with the
+        right code, which goes on working), NOT_VOUCHED, ADDRESS_TAKEN.
         """
         refuse_outsider(person)
+        if not _could_be_a_code(typed):
+            raise _wrong_code(person.kind)
         now = self._clock()
         try:
             async with self._database.transaction() as tx:
-                user_id = await chat_codes.take(tx.connection, _hash(typed), person.kind, now)
-                user = (
-                    None if user_id is None else await directory.get(tx.connection, user_id, now, for_update=True)
-                )
-                if user is None or not user.may_act:
-                    raise Refused(
-                        Kind.PERMISSION_DENIED,
-                        "WRONG_CODE",
-                        "That is no code of this gateway, or it has expired.",
-                        f"Get a new one: jit link {person.kind}",
-                    )
-                by = LINKED
-                if person.kind in self._vouched.get(user.issuer, ()):
-                    by = CLAIM
-                    await self._refuse_another(tx.connection, user.id, person)
-                await contacts.put(
-                    tx.connection, Contact(user.id, person.kind, person.key, person.address, by, now)
-                )
-                linked = f"{user.id} linked the {person.kind} identity {person.key}"
-                await events.append(tx.connection, _event("chat.linked", now, person, user.id, linked))
+                await guesses.admit(tx, person, now)
+                user = await _whose(tx.connection, typed, person.kind, now)
+                if user is None:
+                    await guesses.failed(tx, person, now)  # to stay, so the refusal comes after the commit
+                else:
+                    await self._bind(tx.connection, user, person, now)
+                    await guesses.forgive(tx, person)
         except Taken:
             raise Refused(
                 Kind.ALREADY_EXISTS,
@@ -111,7 +102,19 @@ class ChatLinks:
                 "This chat identity is linked to somebody else.",
                 f"They can give it up: jit unlink {person.kind}",
             ) from None
+        if user is None:
+            raise _wrong_code(person.kind)
         return user.id
+
+    async def _bind(self, connection: AsyncConnection, user: User, person: ChatPerson, now: datetime) -> None:
+        """Raises Refused NOT_VOUCHED, and Taken."""
+        by = LINKED
+        if person.kind in self._vouched.get(user.issuer, ()):
+            by = CLAIM
+            await self._refuse_another(connection, user.id, person)
+        await contacts.put(connection, Contact(user.id, person.kind, person.key, person.address, by, now))
+        linked = f"{user.id} linked the {person.kind} identity {person.key}"
+        await events.append(connection, _event("chat.linked", now, person, user.id, linked))
 
     @staticmethod
     async def _refuse_another(connection: AsyncConnection, user_id: str, person: ChatPerson) -> None:
@@ -151,7 +154,34 @@ def _event(what: str, at: datetime, person: ChatPerson, user_id: str, summary: s
     return Event(what, at, user_id, summary, actor_id=user_id, source_address=source_of(person), details=details)
 
 
+async def _whose(connection: AsyncConnection, typed: str, kind: str, now: datetime) -> User | None:
+    """Uses the code up. None: it is none, or of somebody who may not act any more."""
+    user_id = await chat_codes.take(connection, _hash(typed), kind, now)
+    user = None if user_id is None else await directory.get(connection, user_id, now, for_update=True)
+    return user if user is not None and user.may_act else None
+
+
+def _wrong_code(kind: str) -> Refused:
+    return Refused(
+        Kind.PERMISSION_DENIED,
+        "WRONG_CODE",
+        "That is no code of this gateway, or it has expired.",
+        f"Get a new one: jit link {kind}",
+    )
+
+
+def _could_be_a_code(typed: str) -> bool:
+    """Whether that is one, perhaps mistyped. Who says thank you to an app has guessed nothing, and makes nobody
+    wait."""
+    letters = _letters(typed)
+    return len(letters) == _LENGTH and letters.isalnum()
+
+
 def _hash(code: str) -> str:
-    """What is stored of a code; case, blanks and dashes do not count, for people type it."""
-    letters = "".join(code.casefold().replace("-", " ").split())
-    return hashlib.sha256(letters.encode("utf-8", "surrogatepass")).hexdigest()
+    """What is stored of a code."""
+    return hashlib.sha256(_letters(code).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _letters(code: str) -> str:
+    """Case, blanks and dashes do not count, for people type it."""
+    return "".join(code.casefold().replace("-", " ").split())

@@ -11,6 +11,13 @@ So nobody can lock a person out for good by failing in the person's name from el
 the failures of others do not count at all, and at a new one a single attacking source, slow itself by then, blocks
 at most one minute in fifteen. Whoever attacks from very many sources can delay a person who signs in from a new
 place; that person waits out a minute, or uses the accustomed place. Failures are forgotten after a day.
+
+Wrong link codes in a chat count under two more:
+
+- the chat identity: after 3, up to a quarter of an hour;
+- its workspace or tenant: against guessing under many identities, after 20, but up to a minute only, for everybody
+  who wants to link there has to wait then. A single identity, slow itself by then, blocks them at most one minute
+  in fifteen.
 """
 
 import hashlib
@@ -51,6 +58,8 @@ class Rule:
 USER_AT_SOURCE = Rule("user_at_source", 3, timedelta(minutes=15))
 SOURCE = Rule("source", 20, timedelta(minutes=15))
 USER = Rule("user", 10, timedelta(minutes=1))
+CHAT_PERSON = Rule("chat_person", 3, timedelta(minutes=15))
+CHAT = Rule("chat", 20, timedelta(minutes=1))
 
 
 def source_of(address: str) -> str:
@@ -78,6 +87,14 @@ def source_key(source: str) -> str:
     return f"source:{source}"
 
 
-def _hashed(user_id: str) -> str:
-    # Of whatever was typed into that field, which is sometimes a password.
-    return hashlib.sha256(user_id.encode("utf-8", "surrogatepass")).hexdigest()[:40]
+def chat_person_key(kind: str, key: str) -> str:
+    return f"chat_person:{kind}:{_hashed(key)}"
+
+
+def chat_key(kind: str, workspace: str) -> str:
+    return f"chat:{kind}:{_hashed(workspace)}"
+
+
+def _hashed(name: str) -> str:
+    # A user's is whatever was typed into that field, which is sometimes a password.
+    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:40]

@@ -204,12 +204,13 @@ class World(Hands):
         return await self.requests.approve(await self.caller("olga"), request.life.id)
 
     async def rows(self) -> dict[str, list[tuple[Any, ...]]]:
-        """Everything in the database, to see that a refusal changed nothing; what follows from events aside."""
+        """Everything in the database, to see that a refusal changed nothing; what follows from events aside, and
+        counts of failures."""
         async with self.database.read() as connection:
             return {
                 table.name: [tuple(row) for row in await connection.execute(select(table))]
                 for table in tables.metadata.sorted_tables
-                if table is not tables.outbox
+                if table not in (tables.outbox, tables.sign_in_failures)
             }
 
     async def events(self, subject: str) -> list[str]:

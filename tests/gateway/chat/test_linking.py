@@ -101,8 +101,12 @@ async def test_a_code_of_somebody_who_was_locked_meanwhile(chat: Chat) -> None:
     code = await chat.code("pete")
     async with chat.world.database.transaction() as tx:
         await chat.world.set(tx.connection, tables.users, "pete", locked_at=chat.world.clock(), lock_reason="gone")
-    async with refused(chat.world, "WRONG_CODE"):
+    with pytest.raises(Refused, match="WRONG_CODE"):
         await chat.links.redeem(person("pete"), code)
+    async with chat.world.database.transaction() as tx:
+        await chat.world.set(tx.connection, tables.users, "pete", locked_at=None, lock_reason="")
+    with pytest.raises(Refused, match="WRONG_CODE"):
+        await chat.links.redeem(person("pete"), code)  # used up
 
 
 async def test_a_link_from_before_a_lock_counts_no_more(chat: Chat) -> None:

@@ -58,6 +58,13 @@ def test_what_counts_as_one_source(address: str, source: str) -> None:
 @given(st.text(max_size=64))
 def test_keys_fit_their_column_and_hold_nothing_that_was_typed(user_id: str) -> None:
     source = backoff.source_of("2001:db8:1111:2222:3333:4444:5555:6666")
-    keys = [backoff.user_key(user_id), backoff.user_at_source_key(user_id, source), backoff.source_key("x" * 64)]
+    keys = [
+        backoff.user_key(user_id),
+        backoff.user_at_source_key(user_id, source),
+        backoff.source_key("x" * 64),
+        backoff.chat_person_key("x" * 32, user_id),
+        backoff.chat_key("x" * 32, user_id),
+    ]
+    assert len(set(keys)) == len(keys)
     assert all(len(key) <= 128 and key.isascii() for key in keys)
     assert len(user_id) < 8 or not any(user_id in key for key in keys)
