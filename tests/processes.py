@@ -109,6 +109,13 @@ class GatewayProcess:
                     return record
         return None
 
+    @property
+    def http_address(self) -> str:
+        """Host and port of the web listener, as this or the last process had it."""
+        found = re.findall(r'"http_address": ?"([^"]+)"', self.log.read_text())
+        assert found, "the web listener is not configured"
+        return str(found[-1])
+
     def administrator_code(self) -> str:
         """The code that the first start printed."""
         found = re.findall(r"^The code: (\S+)$", self.out.read_text(), re.MULTILINE)

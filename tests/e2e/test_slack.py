@@ -39,10 +39,8 @@ class Slack:
         if self.is_socket:
             kind = "slash_commands" if "command" in payload else "interactive"
             return 200, await self.workspace.by_socket(kind, payload)
-        log = [json.loads(line) for line in self.on.gateway.log.read_text().splitlines() if line.startswith("{")]
-        address = next(line["http_address"] for line in log if "http_address" in line)
         trusted = ssl.create_default_context(cafile=str(self.on.gateway.ca_file))
-        return await post(f"https://{address}/chat/slack", payload, trusted, **how)
+        return await post(f"https://{self.on.gateway.http_address}/chat/slack", payload, trusted, **how)
 
     async def link(self, user: str) -> None:
         code = await asyncio.to_thread(
