@@ -81,6 +81,20 @@ async def test_somebody_who_left_the_group_or_lost_the_role(chat: Chat) -> None:
     assert await status(chat, request_id) is Status.PENDING
 
 
+@pytest.mark.parametrize(("gone", "reason"), [("locked_at", "USER_LOCKED"), ("removed_at", "USER_REMOVED")])
+async def test_somebody_who_was_locked_or_removed_does_and_sees_nothing(
+    chat: Chat, gone: str, reason: str
+) -> None:
+    request_id = (await chat.world.ask("bob", "db-1")).life.id
+    async with chat.world.database.transaction() as tx:
+        await chat.world.set(tx.connection, tables.users, "sam", **{gone: chat.world.clock()})
+    assert (await chat.do("sam", Action.APPROVE, request_id)).verdict is Verdict.REFUSED
+    assert not isinstance(await chat.desk.standing(person("sam"), request_id), Standing)
+    assert await status(chat, request_id) is Status.PENDING
+    [event] = await chat.events("chat.refused")
+    assert event.details["reason"] == reason
+
+
 async def test_a_level_that_wants_a_fresh_sign_in_leads_to_the_page(chat: Chat) -> None:
     await chat.world.node(BATCH, "batch-1", {"Site": "south"})
     await chat.world.put(PolicyKind.MANUAL, STRICT)

@@ -163,6 +163,29 @@ async def test_people_of_other_workspaces_are_outsiders(stage: Stage) -> None:
     assert (person.is_outsider, person.key) == (True, "T0OTHER/UEVE")
 
 
+async def test_people_of_other_workspaces_are_outsiders_by_every_way(stage: Stage) -> None:
+    """Slack names the app's workspace beside the person's own, as in a shared channel."""
+    dialog = await stage.dialog(await stage.told())
+    await stage.send(stage.slack.submit(dialog, "", "UEVE", team="T0OTHER"))
+    await stage.send(stage.slack.command("link abcd-efgh-2345", "UEVE", team="T0OTHER"))
+    await stage.send(stage.slack.write("link abcd-efgh-2345", "UEVE", team="T0OTHER"))
+    shared = stage.slack.write("link abcd-efgh-2345", "UEVE")
+    shared["event"]["user_team"] = "T0OTHER"
+    await stage.send(shared)
+    await until(lambda: len(stage.desk.links) == 3)
+    people = [stage.desk.clicks[0].person, *(by for by, _ in stage.desk.links)]
+    assert [(one.is_outsider, one.key) for one in people] == [(True, "T0OTHER/UEVE")] * 4
+
+
+async def test_codes_are_taken_in_direct_messages_only(stage: Stage) -> None:
+    said = stage.slack.write("link abcd-efgh-2345", "UBOB")
+    said["event"]["channel_type"] = "channel"
+    await stage.send(said)
+    await stage.send(stage.slack.write("link zzzz-efgh-2345", "UBOB"))
+    await until(stage.slack.top)
+    assert [code for _, code in stage.desk.links] == ["zzzz-efgh-2345"]
+
+
 async def test_a_slow_decision_is_acknowledged_in_time_and_told_later(stage: Stage) -> None:
     dialog = await stage.dialog(await stage.told())
     stage.desk.slow, stage.desk.answer = asyncio.Event(), REFUSED
@@ -259,7 +282,7 @@ async def test_what_was_changed_is_not_slacks(slack: tuple[Workspace, SlackNotif
         {"x-slack-signature": "v0=00"},
         {"x-slack-request-timestamp": "now", "x-slack-signature": "v0=00"},
         {"x-slack-request-timestamp": "9" * 400, "x-slack-signature": "v0=00"},
-        {"x-slack-request-timestamp": "1", "x-slack-signature": "v0=é"},
+        {"x-slack-request-timestamp": str(int(time.time())), "x-slack-signature": "v0=é"},
     ],
 )
 async def test_no_signature(slack: tuple[Workspace, SlackNotifier], headers: dict[str, str]) -> None:

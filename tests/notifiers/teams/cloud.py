@@ -51,6 +51,10 @@ class Cloud:
     updates: dict[tuple[str, str], int] = field(default_factory=dict)
     keys: dict[str, RSAKey] = field(default_factory=dict)
     endorsements: dict[str, list[str]] = field(default_factory=dict)
+    said_of_keys: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What else is said of each."""
+    issuer: str = ISSUER
+    """Whose keys they are, as the metadata say."""
     asked: list[str] = field(default_factory=list)
     _count: int = 0
 
@@ -103,7 +107,7 @@ class Cloud:
             algorithms = ["RS256"]
             return web.json_response(
                 {
-                    "issuer": ISSUER,
+                    "issuer": self.issuer,
                     "jwks_uri": f"{self.url}/v1/.well-known/keys",
                     "id_token_signing_alg_values_supported": algorithms,
                 }
@@ -111,6 +115,7 @@ class Cloud:
         if path == "/v1/.well-known/keys":
             keys = [
                 {**key.as_dict(private=False), "endorsements": self.endorsements[name]}
+                | self.said_of_keys.get(name, {})
                 for name, key in self.keys.items()
             ]
             return web.json_response({"keys": keys})

@@ -4,18 +4,20 @@ import base64
 import hmac
 import json
 import time
+import warnings
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from joserfc.jwk import RSAKey
 
 from notifiers.chat import Incoming, NotFromThere
 from notifiers.teams import TeamsSettings
 from notifiers.teams.bot_tokens import BotTokens
 from notifiers.teams.service import ConnectorService
 from notifiers.teams.signing_keys import SigningKeys
-from tests.notifiers.teams.cloud import SECRET, Cloud, activity, running_cloud
+from tests.notifiers.teams.cloud import ISSUER, SECRET, Cloud, activity, running_cloud
 
 
 def unsigned(header: dict[str, Any], claims: dict[str, Any], signature: str = "") -> str:
@@ -108,6 +110,36 @@ async def test_a_key_must_speak_for_teams(chat: Chat) -> None:
     chat.now += 60
     assert not await chat.is_believed(chat.cloud.token("key-2"))
     assert not await chat.is_believed(chat.cloud.token("key-3"))
+    assert await chat.is_believed(chat.cloud.token())
+    chat.cloud.add_key("key-4", ["emulator", "msteams"])
+    chat.now += 60
+    assert await chat.is_believed(chat.cloud.token("key-4"))
+    assert not await chat.is_believed(chat.cloud.token("key-4"), channelId="emulator")
+
+
+@pytest.mark.parametrize(
+    "said", [{"use": "enc"}, {"alg": "PS256"}, {"kty": "EC"}, {"kid": 7}, {"n": "AQAB"}, {"n": 1}]
+)
+async def test_keys_for_something_else_prove_nothing(chat: Chat, said: dict[str, Any]) -> None:
+    chat.cloud.add_key("key-2")
+    chat.cloud.said_of_keys["key-2"] = said
+    assert not await chat.is_believed(chat.cloud.token("key-2"))
+    assert await chat.is_believed(chat.cloud.token())
+
+
+async def test_short_keys_prove_nothing(chat: Chat) -> None:
+    with warnings.catch_warnings(action="ignore"):  # of just that
+        chat.cloud.keys["key-2"] = RSAKey.generate_key(1024, {"kid": "key-2"})
+        token = chat.cloud.token("key-2")
+        chat.cloud.endorsements["key-2"] = ["msteams"]
+        assert not await chat.is_believed(token)
+    assert await chat.is_believed(chat.cloud.token())
+
+
+async def test_keys_of_another_issuer_prove_nothing(chat: Chat) -> None:
+    chat.cloud.issuer = "https://issuer.example"
+    assert not await chat.is_believed(chat.cloud.token())
+    chat.cloud.issuer = ISSUER
     assert await chat.is_believed(chat.cloud.token())
 
 
