@@ -1,8 +1,9 @@
-"""`python -m tests.crash notices [N]`: N requests' notices while the gateway is killed (kill -9) every second.
+"""`python -m tests.crash notices [N]`: N requests' notices while the gateway is killed (kill -9) over and over.
 
-Mails go to a real mail server, events to a receiver of webhooks, messages to a stand-in of Slack. Before that, on
-a gateway that nobody kills: how long it takes from what happened until it has arrived, which is a little longer
-than until the first attempt. Exit code 1 when anything was lost, or told twice so that nobody could tell.
+Mails go to a real mail server, events to a receiver of webhooks, messages to stand-ins of Slack and Teams. Before
+that, on a gateway that nobody kills: how long it takes from what happened until it has arrived, which is a little
+longer than until the first attempt, and whether that keeps the promise. That is only told: the machine may have
+other things to do. Exit code 1 when anything was lost, given up, or told twice so that nobody could tell.
 """
 
 import argparse
@@ -13,6 +14,9 @@ from pathlib import Path
 
 from tests.crash.notices.run import latency, run, scene
 
+PROMISE = 0.25
+"""Seconds from the commit to the first attempt, at the 99th percentile, while nothing goes wrong."""
+
 _ROW = "{:<8} {:>9} {:>6} {:>8} {:>9}"
 
 
@@ -21,14 +25,13 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("requests", nargs="?", type=int, default=1000, metavar="N")
     parser.add_argument("--quiet", type=int, default=200, metavar="N", help="requests to measure the time by")
     parser.add_argument(
-        "--every", type=float, default=1.0, help="seconds that a gateway serves before it is killed"
+        "--every", type=float, default=1.0, help="seconds that a gateway serves before it is killed; default: 1"
     )
     given = parser.parse_args(arguments)
     logging.getLogger("mail.log").setLevel(logging.CRITICAL)  # of connections that a kill cut, and old names
     with tempfile.TemporaryDirectory(prefix="jitgate-notices-") as folder, scene(Path(folder)) as at:
         if given.quiet:
-            measured = latency(at, given.quiet)
-            for name, seconds in (("webhook", measured.hook), ("mail", measured.mail)):
+            for name, seconds in latency(at, given.quiet).items():
                 print(f"from the commit until it has arrived, {name}: {_percentiles(seconds)}", flush=True)
         outcome = run(at, given.requests, given.every)
     print(
@@ -37,10 +40,14 @@ def main(arguments: list[str]) -> int:
     print(_ROW.format("channel", "expected", "lost", "doubled", "repeated"))
     for each in outcome.channels:
         print(_ROW.format(each.name, each.expected, each.lost, each.doubled, each.repeated))
-    print(f"{outcome.given_up} given up. Repeated: arrived again under the same id, by which a receiver can tell")
+    print(
+        f"{outcome.given_up} given up. Repeated: arrived again, by mail and webhook under the same id, by which a"
+    )
+    print("receiver can tell; in Teams, which has no key against it, as a second message")
     return 0 if outcome.is_well else 1
 
 
 def _percentiles(seconds: list[float]) -> str:
     cuts = statistics.quantiles(seconds, n=100, method="inclusive")
-    return f"p50 {cuts[49] * 1000:.0f} ms, p99 {cuts[98] * 1000:.0f} ms, {len(seconds)} messages"
+    promised = f"promised {PROMISE * 1000:.0f} ms: {'holds' if cuts[98] <= PROMISE else 'missed'}"
+    return f"p50 {cuts[49] * 1000:.0f} ms, p99 {cuts[98] * 1000:.0f} ms ({promised}), {len(seconds)} messages"
