@@ -5,7 +5,9 @@ import asyncio
 import pytest
 
 from approvals.model import Status
+from gateway.chat.people import ChatPeople
 from gateway.chat.posts import ChatPosts
+from gateway.errors import Refused
 from gateway.identity.model import Role, RoleGrant
 from gateway.store import tables
 from notifiers.chat import Standing, Verdict
@@ -93,6 +95,8 @@ async def test_somebody_who_was_locked_or_removed_does_and_sees_nothing(
     assert await status(chat, request_id) is Status.PENDING
     [event] = await chat.events("chat.refused")
     assert event.details["reason"] == reason
+    with pytest.raises(Refused, match=reason):  # by the lookup itself, whatever the use cases ask again
+        await ChatPeople(chat.world.database, chat.world.clock).caller(person("sam"))
 
 
 async def test_a_level_that_wants_a_fresh_sign_in_leads_to_the_page(chat: Chat) -> None:

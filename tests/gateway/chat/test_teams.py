@@ -240,7 +240,7 @@ async def test_codes_are_taken_in_personal_chats_of_this_tenant_only(chat: Chat)
     code = (await chat.links.new_code(await chat.world.caller("pete"), KIND)).code
     channel = {"id": "19:x", "conversationType": "channel", "tenantId": TENANT}
     assert await chat.written("pete", code, conversation=channel) == ""
-    other = {"id": "x", "conversationType": "personal", "tenantId": "99999999-bbbb-cccc-dddd-eeeeeeeeeeee"}
+    other = {"id": PERSONAL, "conversationType": "personal", "tenantId": "99999999-bbbb-cccc-dddd-eeeeeeeeeeee"}
     assert await chat.written("pete", code, conversation=other) == ""
     assert "You are pete here" in await chat.written("pete", code)
 

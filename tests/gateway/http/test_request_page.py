@@ -1,6 +1,7 @@
 """Deciding on a page."""
 
 import asyncio
+from urllib.parse import urlencode
 
 import pytest
 
@@ -203,6 +204,19 @@ async def test_other_sites_can_send_no_form(web: Web) -> None:
     found = await web.world.reader.get(await web.world.caller("ada"), request_id)
     assert found.life.approvals == ()
     assert (await sam.send(page, path, {"origin": web.url}, decision="approve")).status_code == 303
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "multipart/form-data; boundary=x", ""])
+async def test_what_is_sent_as_no_form_decides_nothing(web: Web, kind: str) -> None:
+    request_id = (await web.world.ask("alice", "db-1")).life.id
+    path = request_path(request_id)
+    sam = web.browser()
+    page = await sam.follow(await sam.sign_in("sam", to=path))
+    before = await web.world.rows()
+    body = urlencode(fields(page) | {"decision": "approve", "comment": ""})
+    answer = await sam.client.post(path, content=body, headers={"content-type": kind})
+    assert answer.status_code == 400
+    assert await web.world.rows() == before
 
 
 async def test_a_level_that_wants_it_is_decided_right_after_a_sign_in(web: Web) -> None:

@@ -208,6 +208,17 @@ async def test_a_reference_lets_nothing_into_a_header(
     assert (mail["References"] or "") == ""
 
 
+async def test_no_name_of_anything_makes_a_header(notifier: EmailNotifier, server: MailServer) -> None:
+    hostile = "x\r\nBcc: eve@example.org\r\n\r\nhello"
+    await notifier.deliver(
+        delivery(request_id=hostile, requester=hostile, requester_name=hostile, node_id=hostile, node_name=hostile)
+    )
+    [mail] = server.mails
+    assert mail["Bcc"] is None
+    assert mail["X-Jitgate-Request"] == "x  Bcc: eve@example.org    hello"
+    assert [recipients for _, recipients in server.envelopes] == [["bob@example.org"]]
+
+
 @pytest.mark.parametrize(("answer", "outcome"), [("450 busy", TryAgain), ("550 no such user", Undeliverable)])
 async def test_a_refused_recipient(
     notifier: EmailNotifier, server: MailServer, answer: str, outcome: type[NotDelivered]
