@@ -35,7 +35,8 @@ def main(arguments: list[str]) -> int:
                 print(f"from the commit until it has arrived, {name}: {_percentiles(seconds)}", flush=True)
         outcome = run(at, given.requests, given.every)
     print(
-        f"{outcome.requests} requests, {outcome.kills} times kill -9, {outcome.seconds:.0f} s until all was told"
+        f"{outcome.requests} requests, {outcome.waiting} untold at the first of {outcome.kills} times kill -9, "
+        f"{outcome.seconds:.0f} s until all was told"
     )
     print(_ROW.format("channel", "expected", "lost", "doubled", "repeated"))
     for each in outcome.channels:

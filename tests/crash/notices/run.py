@@ -6,6 +6,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +20,8 @@ from tests.e2e.stage import Stage, stage
 from tests.processes import GatewayProcess, wait_for
 
 PEOPLE = {"bob": "bob@example.org", "carol": "carol@example.org"}
+LATE = 10
+ASKING_AT_ONCE = 8
 LONGEST_TO_DRAIN = 1800.0
 LONGEST_TO_START = 180.0
 """On a machine that has other things to do."""
@@ -27,6 +30,8 @@ LONGEST_TO_START = 180.0
 @dataclass
 class Outcome:
     requests: int
+    waiting: int = 0
+    """Events and deliveries that were still to be told at the first kill."""
     kills: int = 0
     seconds: float = 0.0
     given_up: int = 0
@@ -91,8 +96,16 @@ def latency(at: Scene, requests: int) -> dict[str, list[float]]:
 
 
 def run(at: Scene, requests: int, every: float = 1.0, most_kills: float = math.inf) -> Outcome:
-    """`every`: seconds that a gateway serves before it is killed."""
-    outcome, started = Outcome(requests), time.monotonic()
+    """`every`: seconds that a gateway serves before it is killed.
+
+    Most requests are made at once, before the first kill: else a gateway that is away most of the time would never
+    have much to tell. The last ones are made while it is killed, so that what they commit meets a kill as well.
+    """
+    outcome = Outcome(requests)
+    late = min(LATE, requests // 2)
+    with ThreadPoolExecutor(ASKING_AT_ONCE) as asking:
+        made = list(asking.map(lambda number: _ask(at, f"request {number}"), range(requests - late)))
+    outcome.waiting, started = at.waiting(), time.monotonic()
     over, failures = threading.Event(), list[BaseException]()
 
     def kill() -> None:
@@ -108,7 +121,7 @@ def run(at: Scene, requests: int, every: float = 1.0, most_kills: float = math.i
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
     try:
-        made = [_ask(at, f"request {number}") for number in range(requests)]
+        made += [_ask(at, f"request {number}") for number in range(requests - late, requests)]
         wait_for(lambda: failures or at.waiting() == 0, LONGEST_TO_DRAIN, "what waits to be told")
     finally:
         over.set()
