@@ -71,6 +71,7 @@ class Troubled:
         self.calls: list[Call] = []
         self.stopping = threading.Event()
         self._upstream = urlsplit(upstream).netloc
+        self._turn = threading.Lock()
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -125,15 +126,13 @@ class Troubled:
                 request.close_connection = True
 
     def _ask(self, call: Call) -> Answer:
-        connection = http.client.HTTPConnection(self._upstream, timeout=30)
-        try:
-            kept = {key: value for key, value in call.headers.items() if key not in _HOP}
+        kept = {key: value for key, value in call.headers.items() if key not in _HOP}
+        # One at a time: while moto stores an object it may show nothing of it, as S3 never does.
+        with self._turn, contextlib.closing(http.client.HTTPConnection(self._upstream, timeout=30)) as connection:
             connection.request(call.method, call.path, call.body, kept)
             response = connection.getresponse()
             headers = {key: value for key, value in response.getheaders() if key.lower() not in _HOP}
             return Answer(response.status, headers, response.read())
-        finally:
-            connection.close()
 
 
 @contextlib.contextmanager
