@@ -249,13 +249,11 @@ class Recording:
         self._roll()
 
     async def durable(self) -> None:
-        """Returns when everything written so far is durable: under PROCESS but for the last 50 ms at most.
+        """Returns when everything written so far is durable: at once under PROCESS, else after fdatasync.
 
         Raises RecordingFailed.
         """
-        if self._durability is Durability.PROCESS:
-            await self._sync.bounded(self._ticks)
-        else:
+        if self._durability is not Durability.PROCESS:
             await self._sync.wait()
         if self._failure is not None or self.abandoned:
             raise RecordingFailed(self._failure or _SUSPENDED)
@@ -334,8 +332,7 @@ class Recording:
             raise RecordingFailed(self._refusal)
         if len(payload) > MAX_PAYLOAD:
             raise ValueError(f"{len(payload)} bytes in one event; at most {MAX_PAYLOAD} fit")
-        at = self._ticks()
-        time_us = (at - self._began) // 1000
+        time_us = (self._ticks() - self._began) // 1000
         try:
             part = self._part
             if part is None or part.raw_size >= self._segment_bytes:
@@ -354,7 +351,7 @@ class Recording:
             raise RecordingFailed(f"the spool cannot be written: {failure}") from failure
         self._tally.last_us = time_us
         if not part.dirty:
-            self._sync.touch(part, self.fail, at)
+            self._sync.touch(part, self.fail)
         if part.batch is not None:
             self._memory.keep(part, len(payload) + HEAD.size)
 

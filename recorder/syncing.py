@@ -1,8 +1,4 @@
-"""One fdatasync round for all sessions of the process, off the event loop, so that a power cut takes little.
-
-What is written waits 25 ms for its round. A round of 25 ms more keeps the promise without anybody noticing; where
-the disk or the machine is slower than that, `bounded` holds back what would go on.
-"""
+"""One fdatasync round for all sessions of the process, at most every 50 ms, off the event loop."""
 
 from __future__ import annotations
 
@@ -13,11 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, Protocol
 
-from recorder.ports import Ticks
-
-INTERVAL_SECONDS: Final = 0.025
-MOST_NS: Final = 50_000_000
-"""What a power cut may take, by the recording's own clock."""
+INTERVAL_SECONDS: Final = 0.05
 
 
 class Syncable(Protocol):
@@ -39,20 +31,14 @@ class GroupSync:
         self._interval = interval
         self._dirty: dict[Syncable, Failed] = {}
         self._in_flight: dict[Syncable, Failed] = {}
-        # When the first write into what is not durable was, by the clock of whoever touches.
-        self._dirty_since = 0
-        self._in_flight_since = 0
-        self._retiring: dict[asyncio.Future[None], int] = {}
         self._waiters: list[asyncio.Future[None]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._round: asyncio.Task[None] | None = None
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="recorder-sync")
 
-    def touch(self, part: Syncable, failed: Failed, at: int) -> None:
-        """`part` has bytes since `at` (ns) that are not durable; `failed` hears if they cannot be made so."""
+    def touch(self, part: Syncable, failed: Failed) -> None:
+        """`part` has bytes that are not durable; `failed` hears if they cannot be made so."""
         part.dirty = True
-        if not self._dirty:
-            self._dirty_since = at
         self._dirty[part] = failed
         if self._timer is None and self._round is None:
             self._timer = asyncio.get_running_loop().call_later(self._interval, self._begin)
@@ -67,39 +53,17 @@ class GroupSync:
             self._begin()
         await waiter
 
-    async def bounded(self, ticks: Ticks, most: int = MOST_NS) -> None:
-        """Returns when nothing that is not durable was written longer than `most` ns ago."""
-        while (oldest := self._oldest()) is not None and ticks() - oldest > most:
-            if self._round is None and self._dirty:
-                self._begin()
-            under_way: set[asyncio.Future[None]] = {*self._retiring}
-            if self._round is not None:
-                under_way.add(self._round)
-            await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
-
-    def _oldest(self) -> int | None:
-        since = list(self._retiring.values())
-        if self._dirty:
-            since.append(self._dirty_since)
-        if self._in_flight:
-            since.append(self._in_flight_since)
-        return min(since, default=None)
-
     async def retire(self, part: Syncable) -> None:
         """Make a part durable that nobody writes to any more, and let go of it. Raises OSError."""
         while self._round is not None and part in self._in_flight:
             await asyncio.wait({self._round})
         if self._dirty.pop(part, None) is not None or part.dirty:
-            syncing = asyncio.get_running_loop().run_in_executor(self._threads, _sync, part)
-            self._retiring[syncing] = self._dirty_since
-            syncing.add_done_callback(self._retiring.pop)
-            await syncing
+            await asyncio.get_running_loop().run_in_executor(self._threads, _sync, part)
 
     def close(self) -> None:
         """Stop the timer and the threads; what is dirty stays for the kernel to write."""
         if self._timer is not None:
             self._timer.cancel()
-        self._dirty = {}
         self._threads.shutdown(wait=False)
 
     def _begin(self) -> None:
@@ -109,14 +73,12 @@ class GroupSync:
         self._round = asyncio.get_running_loop().create_task(self._sync_all())
 
     async def _sync_all(self) -> None:
-        loop = asyncio.get_running_loop()
-        began = loop.time()
         parts, self._dirty = self._dirty, {}
-        self._in_flight, self._in_flight_since = parts, self._dirty_since
+        self._in_flight = parts
         waiters, self._waiters = self._waiters, []
         for part in parts:
             part.dirty = False
-        broken = await loop.run_in_executor(self._threads, _sync_each, tuple(parts))
+        broken = await asyncio.get_running_loop().run_in_executor(self._threads, _sync_each, tuple(parts))
         for part, why in broken:
             parts[part](f"the spool cannot be made durable: {why}")
         self._round, self._in_flight = None, {}
@@ -126,8 +88,7 @@ class GroupSync:
         if self._waiters:
             self._begin()
         elif self._dirty:
-            # What was written as this round began has waited as long as it took.
-            self._timer = loop.call_at(max(began + self._interval, loop.time()), self._begin)
+            self._timer = asyncio.get_running_loop().call_later(self._interval, self._begin)
 
 
 def _sync_each(parts: Iterable[Syncable]) -> list[tuple[Syncable, OSError]]:

@@ -14,6 +14,7 @@ import os
 import random
 import stat
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,8 +32,9 @@ def _noting(sync: Callable[[int], None], log: int) -> Callable[[int], None]:
     def noted(fd: int) -> None:
         found = os.fstat(fd)
         names = os.listdir(fd) if stat.S_ISDIR(found.st_mode) else None
+        began = time.monotonic()
         sync(fd)
-        note = {"inode": found.st_ino, "size": found.st_size, "names": names}
+        note = {"inode": found.st_ino, "size": found.st_size, "names": names, "took": time.monotonic() - began}
         os.write(log, json.dumps(note).encode() + b"\n")
 
     return noted
@@ -46,6 +48,7 @@ async def main(root: Path, seed: int, durability: Durability) -> None:
     recorder = Recorder(root / "spool", store, keys, signer, durability=durability, segment_bytes=1_000_000)
     await recorder.start()
     recording = await recorder.open(session_of(seed))
+    os.write(log, json.dumps({"opened": time.monotonic()}).encode() + b"\n")
     chance = random.Random(seed)
     offset = 0
     while True:
