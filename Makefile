@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 SOURCES := approvals clients gateway notifiers policy recorder tests
 
-# Every process that is started here reads compiled modules; without them a gateway takes twice as long to be there.
+# Every process that is started here reads compiled modules; without them a gateway takes a third longer to be there.
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo demo-stop test bench lint types proto constraints packages clean

@@ -64,10 +64,8 @@ def _asked(ctx: typer.Context, incomplete: str, ask: Callable[[Channel], Words])
     found: Words = []
 
     def run() -> None:
-        with (
-            contextlib.suppress(Exception),
-            gateway() as channel,
-        ):  # whatever it is, this is not the place to say it
+        # Whatever goes wrong, this is not the place to say it.
+        with contextlib.suppress(Exception), gateway() as channel:
             found.extend(ask(channel))
 
     # Names are looked up and connections made without a limit that could be set: so nobody waits for the thread.

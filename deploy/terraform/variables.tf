@@ -5,7 +5,7 @@ variable "name" {
 }
 
 variable "organization" {
-  description = "As organization of [recordings]: the recording key makes and opens data keys of no other."
+  description = "As organization of [recordings]: the recording key makes and opens data keys of no other, or of none that is named."
   type        = string
   default     = "default"
 }

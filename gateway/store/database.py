@@ -183,8 +183,8 @@ def _configure_sqlite(dbapi_connection: Any, _record: object) -> None:
         try:
             cursor.execute("PRAGMA journal_mode=WAL")
             break
-        except sqlite3.OperationalError:
-            if not attempt:
+        except sqlite3.OperationalError as refused:
+            if not attempt or refused.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
                 raise
             await_only(asyncio.sleep(0.05))
     cursor.close()
