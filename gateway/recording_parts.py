@@ -80,7 +80,12 @@ async def opened(settings: Configuration, keys: Keys, budgets: Budgets = _USUAL)
             provider = BesidesLocal(kms, keys.recordings)
             key = f"KMS key {kms.key_id}"
             signer = _signer(settings.recordings.kms, writer) or signer
-        pool = Pool(Opened(store, provider), store_patience=budgets.store, key_patience=budgets.keys)
+        pool = Pool(
+            Opened(store, provider),
+            longest_lock_days=settings.recordings.longest_object_lock_days,
+            store_patience=budgets.store,
+            key_patience=budgets.keys,
+        )
         stack.push_async_callback(pool.close)
         public_keys = (signer.public_key, *keys.manifest_public_keys)
         log_sinks = LogSinks(await _log_sink(settings.session_log, budgets.logs, stack), patience=budgets.logs)

@@ -132,6 +132,8 @@ class Recordings(_Section):
     spool_patience_seconds: int = Field(default=300, ge=0, le=86400)
     # Complete recordings whose session ended longer ago are deleted; None: never. At least a year, as of requests.
     retention_days: int | None = Field(default=None, ge=365, le=36500)
+    # The longest Object Lock that preferences may choose. Nobody takes one of COMPLIANCE back before its time.
+    longest_object_lock_days: int = Field(default=3650, ge=1, le=36500)
     durability: Literal["process", "sync", "store"] = "process"
 
     @property

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import replace
 from datetime import timedelta
 from typing import Protocol, TypeVar
 
 from recorder.errors import ObjectConflict, ObjectMissing, ObserverFailed, StoreUnavailable
 from recorder.events import Batch, Tally
-from recorder.manifest import parse_manifest, sign_manifest
+from recorder.manifest import check_manifest, sign_manifest
 from recorder.model import GENESIS, Epoch, Manifest, SegmentEntry, manifest_name, prefix_of, segment_name
 from recorder.ports import ManifestSigner, ObjectStore, Receipt, RecordingObserver
 from recorder.segment import Place, entry_of, open_segment, seal_segment
@@ -25,7 +26,7 @@ T = TypeVar("T")
 
 
 class Attempt(Protocol):
-    """How often something outside is tried: once (recovery), or until it works (a living session)."""
+    """How often what may fail for a while is tried: once (recovery), or until it works (a living session)."""
 
     async def __call__(self, action: Callable[[], Awaitable[T]]) -> T: ...
 
@@ -46,9 +47,9 @@ class Chain:
         earlier = head.earlier or Earlier((), Tally(head.session.columns, head.session.rows))
         self.earlier = earlier
         self.tally = earlier.tally.copy()
+        self.attempt = attempt
         self._data_key = data_key
         self._store = store
-        self._attempt = attempt
         self._previous = bytes.fromhex(earlier.epochs[-1].head) if earlier.epochs else GENESIS
         self._prefix = prefix_of(head.session, head.started_at)
 
@@ -60,7 +61,7 @@ class Chain:
             self._previous = bytes.fromhex(noted[-1].entry.sha256)
 
     async def append(self, batch: Batch, end: Tally | None = None, sure: int | None = None) -> None:
-        """Seal the next segment and store it. `end` is the tally after it, where the caller knows it.
+        """Seal the next segment and store it, in one try. `end` is the tally after it, where the caller knows it.
 
         A segment of that place may be there already, from an attempt that was killed. It is adopted if it opens
         with this recording's key and begins with the first `sure` events of `batch` (default: all): what comes
@@ -71,11 +72,11 @@ class Chain:
         name = segment_name(self._prefix, place.epoch, place.sequence)
         blob, entry = await asyncio.to_thread(seal_segment, place, self._data_key, batch)
         try:
-            await self._attempt(lambda: put_verified(self._store, name, blob, entry.sha256))
+            await put_verified(self._store, name, blob, entry.sha256)
         except ObjectConflict:
             batch, entry = await self._adopt(name, place, batch, len(batch) if sure is None else sure)
             end = None
-        await self._link(entry, batch.end() if end is None else end)
+        await self._link(entry, await asyncio.to_thread(batch.end) if end is None else end)
 
     async def find(self) -> bool:
         """Adopt the next segment if the store has it; whether it has. Raises as `append` does."""
@@ -101,28 +102,38 @@ class Chain:
             await asyncio.to_thread(self.folder.note_stored, line)
 
     async def finish(
-        self, signer: ManifestSigner, observer: RecordingObserver | None, *, recovered: bool
+        self,
+        signer: ManifestSigner,
+        public_keys: Collection[bytes],
+        observer: RecordingObserver | None,
+        *,
+        recovered: bool,
     ) -> Manifest:
-        """Sign the manifest, store it, tell the observer, free the spool."""
+        """Sign the manifest, store it, tell the observer, free the spool.
+
+        A manifest may be there already, from an attempt that was killed: it is adopted if `public_keys` have the
+        key that signed it and it says the same. Raises DamagedManifest or ObjectConflict for any other.
+        """
         manifest = self._manifest(recovered)
         name = manifest_name(self._prefix, self.head.epoch)
-        data = await self._attempt(lambda: sign_manifest(manifest, signer))
+        data = await self.attempt(lambda: sign_manifest(manifest, signer))
         digest = hashlib.sha256(data).hexdigest()
         try:
-            await self._attempt(lambda: put_verified(self._store, name, data, digest))
+            await self.attempt(lambda: put_verified(self._store, name, data, digest))
         except ObjectConflict:
-            found = parse_manifest(await self._attempt(lambda: self._store.get(name)))
-            if (found.session, found.epochs) != (manifest.session, manifest.epochs):
+            data = await self.attempt(lambda: self._store.get(name))
+            found = check_manifest(data, public_keys)
+            if replace(found, recovered=recovered) != manifest:  # who finishes it is chance
                 raise
             manifest = found
         if observer is not None:
             told = observer
-            await self._attempt(lambda: _tell(told, manifest))
+            await self.attempt(lambda: _tell(told, manifest, data))
         await asyncio.to_thread(self.folder.remove)
         return manifest
 
     async def _adopt(self, name: str, place: Place, batch: Batch, sure: int) -> tuple[Batch, SegmentEntry]:
-        blob = await self._attempt(lambda: self._store.get(name))
+        blob = await self._store.get(name)
         stored = await asyncio.to_thread(open_segment, blob, place, self._data_key)
         if not (stored.begins_with(batch, sure) and stored.starts_at(batch.start)):
             raise ObjectConflict(f"{name} holds other events than the spool")
@@ -166,8 +177,8 @@ async def put_verified(store: ObjectStore, name: str, data: bytes, sha256: str) 
     return receipt
 
 
-async def _tell(observer: RecordingObserver, manifest: Manifest) -> None:
+async def _tell(observer: RecordingObserver, manifest: Manifest, file: bytes) -> None:
     try:
-        await observer.finished(manifest)
+        await observer.finished(manifest, file)
     except Exception as failure:
         raise ObserverFailed(f"{type(failure).__name__}: {failure}") from failure

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import codecs
 import json
+import re
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -12,6 +14,8 @@ from recorder.model import Event, Kind, Stream
 from recorder.playback import Playback
 from recorder.terminal_text import TerminalText
 
+_AT_A_TIME: Final = 16 * 1024
+_CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SHOWN: Final = {Kind.OUTPUT: Stream.OUTPUT, Kind.STDERR: Stream.STDERR, Kind.INPUT_CONTENT: Stream.INPUT}
 
 
@@ -70,7 +74,10 @@ async def plain_text(playback: Playback) -> AsyncIterator[str]:
     screen = TerminalText()
     async for event in playback.events():
         if event.kind in (Kind.OUTPUT, Kind.STDERR):
-            yield screen.feed(decoders.decode(event))
+            text = decoders.decode(event)
+            for start in range(0, len(text), _AT_A_TIME):
+                yield screen.feed(text[start : start + _AT_A_TIME])
+                await asyncio.sleep(0)  # what a program prints on purpose takes a millisecond for each KiB
         elif remark := _remark(event):
             yield f"{screen.flush()}[{remark}]\n"
     for kind, text in decoders.rest():
@@ -128,6 +135,11 @@ def _code(kind: Kind) -> str:
 
 
 def _remark(event: Event) -> str:
+    """One line, whatever the node called the signal; empty where there is nothing to say."""
+    return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", _said(event))
+
+
+def _said(event: Event) -> str:
     if event.kind is Kind.NOTICE:
         return f"notice: {text_of(event.payload)}"
     if event.kind is Kind.GAP:

@@ -32,6 +32,7 @@ from recorder.sealing import record_nonce
 RECORD: Final = struct.Struct(">IQQ")
 _LENGTH: Final = struct.Struct(">I")
 _NONCE: Final = struct.Struct(">IQ")
+DAMAGED: Final = "damaged in the spool"
 _MOST: Final = RECORD.size + MAX_PAYLOAD + TAG_BYTES
 
 
@@ -163,7 +164,7 @@ def _append(batch: Batch, tally: Tally, head: bytes, payload: bytes) -> None:
     kind = Kind(word >> 24)
     stream = STREAM_OF.get(kind)
     if stream is not None and offset > tally.offset(stream):
-        missing = gap_payload(stream, offset, offset - tally.offset(stream), "damaged in the spool")
+        missing = gap_payload(stream, offset, offset - tally.offset(stream), DAMAGED)
         batch.add(Kind.GAP, tally.last_us, missing)
         tally.take(Kind.GAP, tally.last_us, missing)
     tally.take(kind, time_us, payload)

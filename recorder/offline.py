@@ -24,10 +24,12 @@ from recorder.signatures import public_key_of
 from recorder.verification import Finding, verify
 
 _SESSION: Final = re.compile(r"s-[0-9a-f]{20}")
-_MANIFEST: Final = re.compile(r"manifest-\d{4,}\.json")
-_SEGMENT: Final = re.compile(r"\d{4,}-\d{6,}\.seg")
+# No \d: digits of other scripts are in no object's name, so what is called by them would be nobody's to compare.
+_MANIFEST: Final = re.compile(r"manifest-[0-9]{4,}\.json")
+_SEGMENT: Final = re.compile(r"[0-9]{4,}-[0-9]{6,}\.seg")
 _FULL_PLACE: Final = re.compile(r"(?:.*/)?([^/]+/[^/]+/\d{4}/\d\d/\d\d/s-[0-9a-f]{20}/)")
 _MAX_KEY: Final = 64 * 1024
+_MAX_SAID: Final = 500
 
 
 def read_public_key(file: Path) -> bytes:
@@ -84,7 +86,8 @@ async def _look(folder: Path, below: str, public_keys: Collection[bytes]) -> Fou
         unreadable = Finding(file.name, f"or an object beside it could not be checked: {failure}")
         return Found(_session_of(folder), below, None, "?", (unreadable,))
     problems = [
-        replace(each, where=file.name) if each.where == "manifest" else each for each in verification.findings
+        replace(each, where=file.name if each.where == "manifest" else each.where, what=_short(each.what))
+        for each in verification.findings
     ]
     manifest = verification.manifest
     if manifest is not None and (problem := _misplaced(folder, manifest)):
@@ -94,9 +97,14 @@ async def _look(folder: Path, below: str, public_keys: Collection[bytes]) -> Fou
     return Found(session_id, below, manifest, sha256, tuple(problems), verification.segments, verification.size)
 
 
+def _short(text: str) -> str:
+    """What is not as it must be is quoted, and may be as long as a manifest."""
+    return text if len(text) <= _MAX_SAID else f"{text[:_MAX_SAID]}…"
+
+
 def _manifest_in(folder: Path) -> Path | None:
     """That of the last epoch, as the true one is; more of them are found by what verifies it."""
-    manifests = [path for path in folder.iterdir() if _MANIFEST.fullmatch(path.name)]
+    manifests = [path for path in folder.iterdir() if _MANIFEST.fullmatch(path.name) and path.is_file()]
     return max(manifests, key=lambda path: (len(path.name), path.name), default=None)
 
 
@@ -118,7 +126,7 @@ def _session_of(folder: Path) -> str:
     """Whose recording it was, by the folder's name or by what its segments say; empty: nobody can tell."""
     if named := _named(folder):
         return named
-    for path in sorted(path for path in folder.iterdir() if _SEGMENT.fullmatch(path.name)):
+    for path in sorted(path for path in folder.iterdir() if _SEGMENT.fullmatch(path.name) and path.is_file()):
         try:
             with path.open("rb") as file:
                 return parse_header(file.read(HEADER.size))[0].session_id

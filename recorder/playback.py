@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -26,6 +27,10 @@ from recorder.model import (
 from recorder.ports import KeyProvider, ObjectStore
 from recorder.sealing import input_nonce, input_seal
 from recorder.segment import Place, open_segment
+
+_AT_A_TIME: Final = 64 * 1024
+"""Bytes of events that go by before others have their turn: a segment has a hundred times as much."""
+_EVENT_COST: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,7 @@ class Playback:
         Fetches and opens one segment at a time. Raises DamagedRecording, ObjectMissing, StoreUnavailable.
         """
         sought = start_us > 0
+        passed = 0
         previous = GENESIS
         for readable in self._epochs:
             for entry in readable.epoch.segments:
@@ -84,6 +90,10 @@ class Playback:
                     batch = await self._segment(readable, entry, previous)
                     size = batch.start.columns, batch.start.rows
                     for event in batch.events():
+                        passed += len(event.payload) + _EVENT_COST
+                        if passed >= _AT_A_TIME:
+                            passed = 0
+                            await asyncio.sleep(0)
                         if event.time_us < start_us:
                             if event.kind is Kind.RESIZE:
                                 size = _size(event)

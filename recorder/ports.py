@@ -107,8 +107,8 @@ class ObjectStore(Protocol):
 class RecordingObserver(Protocol):
     """Hears how recordings end."""
 
-    async def finished(self, manifest: Manifest) -> None:
-        """The manifest is signed and stored; everything of the session is in the object store.
+    async def finished(self, manifest: Manifest, file: bytes) -> None:
+        """The manifest is signed and stored, as `file`; everything of the session is in the object store.
 
         Said before the spool is freed, and again until nothing is raised.
         """

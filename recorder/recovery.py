@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
@@ -44,12 +44,16 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Finisher:
-    """What finishing needs; `spool` is where the quarantine is. Neither step raises for what a spool holds."""
+    """What finishing needs. Neither step raises for what a spool holds.
+
+    `spool` is where the quarantine is; a manifest that is stored already is believed by `public_keys`.
+    """
 
     spool: Path
     store: ObjectStore
     keys: KeyProvider
     signer: ManifestSigner
+    public_keys: Collection[bytes]
     observer: RecordingObserver | None
 
     async def recover(self, folder: SessionFolder) -> Manifest | Quarantined | Waiting | None:
@@ -126,7 +130,7 @@ class Finisher:
 
     async def _close(self, chain: Chain) -> Manifest:
         recovered = chain.tally.ended == INTERRUPTED
-        return await chain.finish(self.signer, self.observer, recovered=recovered)
+        return await chain.finish(self.signer, self.public_keys, self.observer, recovered=recovered)
 
     async def _sealed(
         self, folder: SessionFolder, head: SpoolHead, add_last: Callable[[Batch, SpoolHead], None]

@@ -25,6 +25,8 @@ HEADER: Final = struct.Struct(">8s22sII32s16s")
 PREAMBLE: Final = struct.Struct(">IIIQQQHH")
 MAX_COLUMN: Final = 256 * 1024 * 1024
 """No column decompresses to more: a guard against bombs, far above what a writer makes."""
+MAX_STORED: Final = 64 * 1024 * 1024
+"""No object is longer, likewise: a writer ends a segment at 8 MiB, and no event has more than 4."""
 
 
 @dataclass(frozen=True, slots=True)

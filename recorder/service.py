@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -78,6 +78,7 @@ class Recorder:
         keys: KeyProvider,
         signer: ManifestSigner,
         *,
+        public_keys: Collection[bytes] = (),
         durability: Durability = Durability.PROCESS,
         quota: Quota = _USUAL,
         observer: RecordingObserver | None = None,
@@ -87,14 +88,16 @@ class Recorder:
         segment_seconds: float = SEGMENT_SECONDS,
         memory_bytes: int = MEMORY_BYTES,
     ) -> None:
+        """`public_keys`: raw ones by which a manifest is believed that is stored already, beside the signer's."""
         self._spool = spool_dir
         self._store = store
         self._keys = keys
         self._durability = durability
         self._observer = observer
         self._signer = signer
+        self._public_keys = (signer.public_key, *public_keys)
         self._clock = clock
-        self._finisher = Finisher(spool_dir, store, keys, signer, observer)
+        self._finisher = Finisher(spool_dir, store, keys, signer, self._public_keys, observer)
         self._sync = GroupSync()
         is_store = durability is Durability.STORE
         self.room = Room(spool_dir, quota)
@@ -283,7 +286,7 @@ class Recorder:
         chain = recording.uploader.chain
         try:
             await recording.uploader.drained()
-            return await chain.finish(self._signer, self._observer, recovered=False)
+            return await chain.finish(self._signer, self._public_keys, self._observer, recovered=False)
         except Exception as refusal:
             if recording.abandoned:
                 raise RecordingFailed("the recorder was stopped; its next start finishes this") from None

@@ -21,7 +21,10 @@ _TOKEN: Final = re.compile(
 _UNFINISHED: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]*\x1b?|[PX^_][^\x1b]*\x1b?|[ -/]*)")
 _MAX_HELD: Final = 4096
 """An escape sequence that has not ended after so many characters is none."""
-_MAX_COLUMN: Final = 10_000
+_MAX_COLUMN: Final = 1000
+"""A sequence of a few bytes moves or inserts no more; hardly a terminal is wider."""
+_MAX_LINE: Final = 64 * 1024
+"""A line of more characters is taken for several."""
 
 
 class TerminalText:
@@ -72,6 +75,13 @@ class TerminalText:
             self._edit(token["final"], token["numbers"])
 
     def _write(self, text: str) -> None:
+        while (fits := _MAX_LINE - self._column) < len(text):
+            self._put(text[:fits])
+            self._newline()
+            text = text[fits:]
+        self._put(text)
+
+    def _put(self, text: str) -> None:
         line, column = self._line, self._column
         if column > len(line):
             line.extend(" " * (column - len(line)))
@@ -90,7 +100,7 @@ class TerminalText:
 
     def _edit(self, final: str, numbers: str) -> None:
         first = numbers.partition(";")[0]
-        given = min(int(first), _MAX_COLUMN) if first.isascii() and first.isdigit() else 0
+        given = _number(first)
         count = given or 1
         line, column = self._line, self._column
         if final == "K":
@@ -104,7 +114,9 @@ class TerminalText:
         elif final == "P":
             del line[column : column + count]
         elif final == "@":
+            longest = max(len(line), _MAX_COLUMN)
             line[column:column] = " " * count
+            del line[longest:]
         elif final == "X":
             line[column : column + count] = " " * len(line[column : column + count])
         elif final in "ABEFHdf" and line:
@@ -122,3 +134,11 @@ class TerminalText:
         self._done.append("".join(self._line).rstrip() + "\n")
         self._line.clear()
         self._column = 0
+
+
+def _number(digits: str) -> int:
+    """At most `_MAX_COLUMN`; what is no number is 0."""
+    if not (digits.isascii() and digits.isdigit()):
+        return 0
+    significant = digits.lstrip("0")  # int() refuses some thousands of digits
+    return _MAX_COLUMN if len(significant) > len(str(_MAX_COLUMN)) else min(int(significant or 0), _MAX_COLUMN)

@@ -14,14 +14,15 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 
 from recorder.chain import Chain, once
 from recorder.errors import KeyUnavailable, ObserverFailed, RecordingFailed, StoreUnavailable
-from recorder.events import Batch, Tally
-from recorder.journal import Part, read_part
-from recorder.model import Kind
+from recorder.events import Batch, Tally, gap_payload, resize_payload
+from recorder.journal import DAMAGED, Part, read_part
+from recorder.model import Kind, Stream
 from recorder.ports import RecordingObserver
 from recorder.room import Room
 from recorder.syncing import GroupSync
 
 TRANSIENT: Final = (KeyUnavailable, StoreUnavailable, ObserverFailed)
+_READ_AT_ONCE: Final = 4
 _PATIENCE: Final = wait_random_exponential(multiplier=0.5, max=30)
 """Each recording waits as long as chance says, at most twice as long each time: not all come back at once."""
 
@@ -48,9 +49,13 @@ class Persistent:
 
 
 class Memory:
-    """What all parts of the process may keep of their events, so that they need not be read again."""
+    """What all parts of the process may keep of their events, so that they need not be read again.
+
+    `reading` is for parts that are: however long the store is away, few of them are in memory besides.
+    """
 
     def __init__(self, limit: int) -> None:
+        self.reading = asyncio.Semaphore(_READ_AT_ONCE)
         self._limit = limit
         self._used = 0
 
@@ -98,14 +103,22 @@ class Uploader:
         self._room = room
         self._failed = failed
         self._queue: deque[_Pending] = deque()
+        self._settling: dict[Part, asyncio.Task[None]] = {}
         self._task: asyncio.Task[None] | None = None
         self._refused: Exception | None = None
+        self._is_damaged = False
+        """What was written is not all there to be read: the tallies after the parts are not what they were."""
 
     def add(self, part: Part | None, end: Tally, ending: bytes | None = None) -> None:
         """Nobody writes to `part` any more; `end` is the tally after it."""
         self._queue.append(_Pending(part, end, ending))
         if part is not None:
             self.spooled += part.size
+            # At once: however long the store is away, what waits for it holds no file open.
+            settling = self._settling[part] = asyncio.get_running_loop().create_task(self._settle(part))
+            settling.add_done_callback(lambda _: self._settling.pop(part, None))
+            if self._refused is not None:
+                self._memory.free(part)
         if self._task is None and self._refused is None:
             self._task = asyncio.get_running_loop().create_task(self._drain())
 
@@ -118,6 +131,8 @@ class Uploader:
         """Returns when everything added is stored. Raises what refused it for good."""
         while self._task is not None and not self._task.done():  # done: abandoned before it began
             await asyncio.wait({self._task})
+        if self._settling:
+            await asyncio.wait(self._settling.values())
         if self._refused is not None:
             raise self._refused
 
@@ -126,10 +141,17 @@ class Uploader:
         self._refused = RecordingFailed("the recorder was stopped")
         if self._task is not None:
             self._task.cancel()
+        for settling in self._settling.values():
+            settling.cancel()
+        self._free_queue()
+        for pending in self._queue:
+            if pending.part is not None:
+                pending.part.close()
+
+    def _free_queue(self) -> None:
         for pending in self._queue:
             if pending.part is not None:
                 self._memory.free(pending.part)
-                pending.part.close()
 
     async def _drain(self) -> None:
         try:
@@ -138,6 +160,7 @@ class Uploader:
                 self._queue.popleft()
         except Exception as refusal:  # noqa: BLE001 - whatever it is, it must not pass as uploaded
             self._refused = refusal
+            self._free_queue()
             self._failed(f"its upload is refused: {refusal}")
         finally:
             self._task = None
@@ -145,26 +168,63 @@ class Uploader:
     async def _upload(self, pending: _Pending) -> None:
         part = pending.part
         if part is None:
-            batch = Batch(self.chain.tally.copy())
+            await self._append(Batch(self.chain.tally.copy()), pending)
+            return
+        if (settling := self._settling.get(part)) is not None:
+            await asyncio.shield(settling)
+        if part.batch is not None:
+            await self._append(part.batch, pending)
         else:
-            try:
-                await self._sync.retire(part)
-            except OSError as failure:  # memory and store may still save it
-                self._failed(f"the spool cannot be made durable: {failure}")
-            part.close()
-            kept = part.batch
-            batch = kept if kept is not None else await asyncio.to_thread(self._read, part)
-        end: Tally | None = pending.end
+            await self.chain.attempt(lambda: self._read_and_append(part, pending))
+        self._memory.free(part)
+        with contextlib.suppress(OSError):  # it goes with its folder
+            await asyncio.to_thread(part.path.unlink)  # several milliseconds for a large file
+        self.spooled -= part.size
+        self._room.give(part.size)
+
+    async def _settle(self, part: Part) -> None:
+        try:
+            await self._sync.retire(part)
+        except OSError as failure:  # memory and store may still save it
+            self._failed(f"the spool cannot be made durable: {failure}")
+        part.close()
+
+    async def _append(self, batch: Batch, pending: _Pending) -> None:
+        end = self._ended(batch, pending)
+        await self.chain.attempt(lambda: self.chain.append(batch, end))
+
+    async def _read_and_append(self, part: Part, pending: _Pending) -> None:
+        """One try. What it reads and seals is not kept until the next one, which may be hours away."""
+        async with self._memory.reading:
+            batch = await asyncio.to_thread(self._read, part, pending.end)
+            await self.chain.append(batch, self._ended(batch, pending))
+
+    def _read(self, part: Part, written: Tally) -> Batch:
+        batch = read_part(part.path.read_bytes(), part.number, self._seal, self.chain.tally.copy()).batch
+        if (end := batch.end()) != written:
+            self._is_damaged = True
+            _go_on_at(batch, end, written)
+        return batch
+
+    def _ended(self, batch: Batch, pending: _Pending) -> Tally | None:
+        """Says the end that the journal could not take; the tally after `batch`, where that is known."""
         if pending.ending is not None:
             batch.add(Kind.END, pending.end.last_us, pending.ending)
-            end = None
-        await self.chain.append(batch, end)
-        if part is not None:
-            self._memory.free(part)
-            with contextlib.suppress(OSError):  # it goes with its folder
-                await asyncio.to_thread(part.path.unlink)  # several milliseconds for a large file
-            self.spooled -= part.size
-            self._room.give(part.size)
+        elif not self._is_damaged:
+            return pending.end
+        batch.start = self.chain.tally.copy()
+        return None
 
-    def _read(self, part: Part) -> Batch:
-        return read_part(part.path.read_bytes(), part.number, self._seal, part.start).batch
+
+def _go_on_at(batch: Batch, end: Tally, written: Tally) -> None:
+    """Says what is missing of a part that reads otherwise than it was written, so that the next one fits."""
+    if end.ended is not None:  # nothing follows
+        return
+    for stream in Stream:
+        if (lost := written.offset(stream) - end.offset(stream)) > 0:
+            missing = gap_payload(stream, written.offset(stream), lost, DAMAGED)
+            batch.add(Kind.GAP, end.last_us, missing)
+    if (written.columns, written.rows) != (end.columns, end.rows):
+        batch.add(Kind.RESIZE, end.last_us, resize_payload(written.columns, written.rows))
+    if written.ended is not None:
+        batch.add(Kind.END, end.last_us, written.ended.encode())

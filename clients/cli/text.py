@@ -23,7 +23,8 @@ _VISIBLE_BUT_LINES = {code: text for code, text in _VISIBLE.items() if code != 0
 
 def clean(text: str, *, keep_lines: bool = False) -> str:
     """The text with everything that could act on a terminal spelt out ("\\x1b")."""
-    return text.translate(_VISIBLE_BUT_LINES if keep_lines else _VISIBLE)
+    cleaned = text.translate(_VISIBLE_BUT_LINES if keep_lines else _VISIBLE)
+    return cleaned.encode(errors="backslashreplace").decode()  # a file's name can hold bytes that are no text
 
 
 def has_colour(stream: "TextIO") -> bool:

@@ -8,7 +8,7 @@ from typing import Protocol
 from gateway.errors import Kind, Refused
 from gateway.identity.caller import Caller
 from gateway.identity.ports import Clock
-from gateway.places.choosing import log_place_of, place_of
+from gateway.places.choosing import log_place_of, place_of, require_bounded_lock
 from gateway.places.model import Allowance, LogPlace, Place
 from gateway.store import allowances, events, preferences
 from gateway.store.changes import Changes
@@ -37,13 +37,22 @@ class SessionPreferences:
     """New preferences hold for sessions that start after the change."""
 
     def __init__(
-        self, database: Database, changes: Changes, clock: Clock, examiner: Examiner, log_examiner: LogExaminer
+        self,
+        database: Database,
+        changes: Changes,
+        clock: Clock,
+        examiner: Examiner,
+        log_examiner: LogExaminer,
+        *,
+        longest_lock_days: int,
     ) -> None:
+        """`longest_lock_days`: how long they may have objects of recordings retained."""
         self._database = database
         self._changes = changes
         self._clock = clock
         self._examiner = examiner
         self._log_examiner = log_examiner
+        self._longest_lock_days = longest_lock_days
 
     async def get(self, caller: Caller, account: str, region: str) -> Preferences:
         """What holds there. Raises Refused NOT_PERMITTED."""
@@ -54,9 +63,10 @@ class SessionPreferences:
     async def put(self, caller: Caller, account: str, region: str, new: Preferences) -> Preferences:
         """Replaces them as a whole. A place that was not chosen before is tried out first.
 
-        Raises Refused: NOT_PERMITTED, NOT_ALLOWED, PLACE_UNUSABLE.
+        Raises Refused: NOT_PERMITTED, INVALID_FIELD, NOT_ALLOWED, PLACE_UNUSABLE.
         """
         caller.require(declared.PERMISSION_WRITE_PREFERENCES, account, region)
+        require_bounded_lock(new.recording_place, self._longest_lock_days)
         async with self._database.read() as connection:
             before = await preferences.get(connection, account, region)
             place, log_place = _allowed(new, account, await allowances.of(connection, account))

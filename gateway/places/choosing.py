@@ -42,6 +42,21 @@ def place_of(choice: Choice, account: str, allowed: Sequence[Allowance]) -> Plac
     )
 
 
+def require_bounded_lock(choice: Choice, longest_days: int) -> None:
+    """Whether preferences may be set to retain that long. Raises Refused INVALID_FIELD.
+
+    Asked when they are set only: a session that begins under older ones is recorded, with a lock of `longest_days`
+    (`Pool`).
+    """
+    if choice.retention_days > longest_days:
+        raise invalid(
+            "preferences.recording_place.retention_days",
+            f"must be at most {longest_days} days, the longest Object Lock that this gateway allows",
+            "Choose fewer: jit preferences set --retention MODE:DAYS. "
+            "The gateway's operator says how many: recordings.longest_object_lock_days.",
+        )
+
+
 def log_place_of(group: str, role: str, account: str, allowed: Sequence[Allowance]) -> LogPlace:
     """Where sessions of `account` are logged that begin now. Raises Refused: NOT_ALLOWED, INVALID_FIELD."""
     require(AllowanceKind.LOG_GROUP, group, account, allowed)

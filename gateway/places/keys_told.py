@@ -16,27 +16,29 @@ _OK = "ok"
 
 
 class KeysTold:
-    """What this process knows of each key, by its account (empty: the gateway's own) and ARN.
+    """What this process knows of each key by what it is used for, its account (empty: the gateway's own) and ARN.
 
-    Told are the turns, not each failure: an outage of KMS with a thousand sessions is one event.
+    Told are the turns, not each failure: an outage of KMS with a thousand sessions is one event. Wrapping and
+    unwrapping may be done by two roles, one of which is refused.
     """
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
-        self._problems: dict[tuple[str, str], KeyProblem] = {}
+        self._problems: dict[tuple[str, str, str], KeyProblem] = {}
 
     async def works(self, operation: str, account: str, key: str) -> None:
         _count(operation, account, _OK)
-        if self._problems.pop((account, key), None) is not None:
-            await self._tell("recording_key.works", f"{_named(account, key)} works again", account, {"key": key})
+        if self._problems.pop((operation, account, key), None) is not None:
+            summary = f"{_named(account, key)} works again"
+            await self._tell("recording_key.works", summary, account, {"key": key, "operation": operation})
 
     async def failed(self, operation: str, account: str, key: str, failure: KeyFailed) -> None:
         problem = failure.problem
         _count(operation, account, problem.value)
-        if problem is KeyProblem.OTHER or self._problems.get((account, key)) is problem:
+        if problem is KeyProblem.OTHER or self._problems.get((operation, account, key)) is problem:
             return
-        self._problems[account, key] = problem
+        self._problems[operation, account, key] = problem
         summary = f"{_named(account, key)} does not work: {failure}"
         details = {"key": key, "problem": problem.value, "operation": operation}
         await self._tell("recording_key.failed", summary, account, details)

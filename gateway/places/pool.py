@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final
 
+import structlog
+
 from gateway.places.lending import Lending
 from gateway.places.model import Place, region_of
 from recorder.aws import Access, Client, Patience
@@ -22,6 +24,7 @@ EXAMINATION_SECONDS: Final = 10.0
 DIAGNOSIS: Final = {"purpose": "diagnosis"}
 """The encryption context of data keys that are made to see whether that works; key policies may name it."""
 _SESSION_NAME_CHARACTERS: Final = 64
+_log = structlog.get_logger("jitgate.recordings")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +36,22 @@ class Opened:
 
 
 class Pool:
-    """Belongs to one event loop. `own` is what the gateway's own configuration says."""
+    """Belongs to one event loop. `own` is what the gateway's own configuration says.
+
+    No object of an account is locked for more than `longest_lock_days`.
+    """
 
     def __init__(
         self,
         own: Opened,
         *,
+        longest_lock_days: int,
         limit: int = LIMIT,
         store_patience: Patience = s3.PATIENCE,
         key_patience: Patience = aws_kms.PATIENCE,
     ) -> None:
         self.own = own
+        self._longest_lock_days = longest_lock_days
         self._store_patience = store_patience
         self._key_patience = key_patience
         self._lending = Lending(self._open, limit)
@@ -88,7 +96,7 @@ class Pool:
         if place.retention_mode:
             if not isinstance(store, S3Store):
                 raise UnfitStore("retention needs a bucket: name one, or none of both")
-            store = store.retaining(place.retention_mode.upper(), place.retention_days)
+            store = store.retaining(place.retention_mode.upper(), self._lock_days(place))
         if place.key:
             writer = reader = self._kms(place, place.role, place.external_id)
             clients.append(writer)
@@ -97,6 +105,23 @@ class Pool:
                 clients.append(reader)
             keys = AwsKms(place.key, writer, reader, place.former_keys)
         return Opened(store, keys), clients
+
+    def _lock_days(self, place: Place) -> int:
+        """How long its objects are locked. Preferences, and places of sessions, can be older than the bound.
+
+        The bound wins: a lock that is too short can be lengthened, one that is too long is never taken back. The
+        object is put in either case: to refuse it could lose the recording.
+        """
+        days = min(place.retention_days, self._longest_lock_days)
+        if days < place.retention_days:
+            _log.warning(
+                "recordings.object_lock_shortened",
+                account=place.account,
+                mode=place.retention_mode,
+                chosen_days=place.retention_days,
+                days=days,
+            )
+        return days
 
     def _s3(self, place: Place) -> Client:
         access = access_of(place.account, place.bucket_region, place.role, place.external_id)

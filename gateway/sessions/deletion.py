@@ -15,6 +15,7 @@ from typing import Any, Final
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.believed_clock import BelievedClock
 from gateway.errors import Kind, Refused
 from gateway.identity.caller import Caller
 from gateway.sessions.model import RecordingStatus, SessionRecording
@@ -24,13 +25,10 @@ from gateway.store.database import Database
 from jitgate.v1 import annotations_pb2 as declared
 from recorder.errors import DamagedRecording, RecorderError
 from recorder.manifest import parse_manifest
-from recorder.model import manifest_name
+from recorder.model import manifest_name, segment_name
 from recorder.ports import ObjectStore
 
 LOOK_SECONDS: Final = 10.0
-LOOK_FOR_OLD_EVERY: Final = timedelta(hours=1)
-# A clock that ran that much faster or slower than time itself was set, and is not trusted with deleting.
-CLOCK_WAS_SET: Final = timedelta(minutes=1)
 SHORTEST_RETENTION: Final = timedelta(days=365)
 _TOPIC: Final = "deletions"
 _BATCH: Final = 100
@@ -58,8 +56,7 @@ class Deletions:
         self._changes = changes
         self._clock = clock
         self._retention = retention
-        self._monotonic = monotonic
-        self._looked = (clock(), monotonic())
+        self._believed = BelievedClock(database, clock, monotonic, worker="deletions")
 
     async def run(self) -> None:
         """Runs until it is cancelled. A failure is logged and tried again."""
@@ -105,19 +102,8 @@ class Deletions:
         return changed
 
     async def mark_old(self) -> int:
-        """Once an hour, decides on what was kept for longer than the retention; how many recordings that is.
-
-        Only after an hour in which the clock agreed with the time that passed: a clock that is set ahead by
-        mistake must not cost a year of recordings.
-        """
-        now, passed = self._clock(), self._monotonic()
-        last_now, last_passed = self._looked
-        elapsed = timedelta(seconds=passed - last_passed)
-        if self._retention is None or elapsed < LOOK_FOR_OLD_EVERY:
-            return 0
-        self._looked = (now, passed)
-        if abs((now - last_now) - elapsed) > CLOCK_WAS_SET:
-            _log.warning("deletions.clock_was_set", by=str((now - last_now) - elapsed))
+        """Once an hour, decides on what was kept for longer than the retention; how many recordings that is."""
+        if self._retention is None or (now := await self._believed.hourly()) is None:
             return 0
         why = f"kept for {self._retention.days} days"
         marked = 0
@@ -177,7 +163,11 @@ class Deletions:
         manifest = parse_manifest(data)
         if manifest.session.session_id != session_id:
             raise DamagedRecording("the index has another session's manifest: nothing is deleted by it")
-        names = [found.name async for found in self._store.list(manifest.prefix)]
+        # Also what is not listed: another program's delete marker hides an object, and its bytes stay.
+        names = {found.name async for found in self._store.list(manifest.prefix)}
+        for epoch in manifest.epochs:
+            names.add(manifest_name(manifest.prefix, epoch.epoch))
+            names.update(segment_name(manifest.prefix, epoch.epoch, each.sequence) for each in epoch.segments)
         manifests = manifest_name(manifest.prefix, 1).rsplit("-", 1)[0]
         # While one object is left so is the newest manifest, which says what the others were.
         for name in sorted(names, key=lambda name: (name.startswith(manifests), name)):

@@ -10,8 +10,7 @@ from gateway.store import deletions, recording_heads, recordings, sessions, uplo
 from gateway.store.changes import Changes
 from gateway.store.database import Database
 from gateway.store.events import Event, append
-from recorder.model import Manifest, Quarantined, manifest_name
-from recorder.ports import ObjectStore
+from recorder.model import Manifest, Quarantined
 
 _OVER = (RecordingStatus.COMPLETE, RecordingStatus.DELETING, RecordingStatus.DELETED)
 _log = structlog.get_logger("jitgate.sessions")
@@ -23,38 +22,36 @@ class RecordingIndex:
     def __init__(
         self,
         database: Database,
-        store: ObjectStore,
         clock: Callable[[], datetime],
         changes: Changes,
         *,
         replica: str,
     ) -> None:
         self._database = database
-        self._store = store
         self._clock = clock
         self._changes = changes
         self._replica = replica
 
-    async def finished(self, manifest: Manifest) -> None:
+    async def finished(self, manifest: Manifest, file: bytes) -> None:
         """Everything of the session is in the object store."""
         session_id = manifest.session.session_id
-        data = await self._store.get(manifest_name(manifest.prefix, manifest.epochs[-1].epoch))
         async with self._database.transaction() as tx:
-            session = await sessions.get(tx.connection, session_id)
+            # Two replicas may finish it at once: the second one waits, and finds it told.
+            session = await sessions.get(tx.connection, session_id, for_update=True)
             if session is None:
                 _log.error("recording.of_unknown_session", session=session_id, prefix=manifest.prefix)
                 return
             known = await recordings.manifest_of(tx.connection, session_id)
-            if known == data:
+            if known == file:
                 return
             indexed = await recordings.get(tx.connection, session_id)
             if indexed is not None and indexed.status is RecordingStatus.DELETED:
-                await deletions.again(tx.connection, session_id, data, self._clock())
+                await deletions.again(tx.connection, session_id, file, self._clock())
                 return
             await recordings.complete(
                 tx.connection,
                 session,
-                manifest=data,
+                manifest=file,
                 duration_us=manifest.duration_us,
                 output_bytes=manifest.bytes_out + manifest.bytes_stderr,
                 input_bytes=manifest.bytes_in,

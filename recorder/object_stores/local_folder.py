@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import os
 import secrets
+import stat
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -87,7 +88,9 @@ class LocalFolder:
 
     def _read(self, path: Path, name: str, start: int, length: int) -> bytes:
         try:
-            with path.open("rb") as file:
+            with open(path, "rb", opener=_open_at_once) as file:
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    raise ObjectMissing(f"there is no object {name}, but a pipe or a device")
                 file.seek(start)
                 return file.read(length)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
@@ -111,11 +114,17 @@ class LocalFolder:
 
     def _unlink(self, path: Path, name: str) -> None:
         try:
-            path.unlink(missing_ok=True)
-        except (NotADirectoryError, IsADirectoryError):
+            path.unlink()
+            sync_folder(path.parent)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return
         except OSError as failure:
             raise StoreUnavailable(f"{name} cannot be deleted: {failure}") from failure
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Else a pipe that somebody laid there is waited for."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _write_durably(path: Path, data: bytes) -> None:

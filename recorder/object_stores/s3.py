@@ -197,7 +197,10 @@ class S3Store:
             raise self._failed(name, refusal) from None
 
     async def _versions(self, name: str) -> builtins.list[str]:
-        """Of the object and its delete markers; none in a bucket, or a store, without versions."""
+        """Of the object and its delete markers; none in a store without versions.
+
+        What was stored before a bucket had versions is its version "null".
+        """
         key = self.bucket.prefix + check_name(name)
         wanted: dict[str, Any] = {"Prefix": key}
         found: builtins.list[str] = []
@@ -209,9 +212,7 @@ class S3Store:
                     return []
                 raise
             each = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
-            found += [
-                one["VersionId"] for one in each if one["Key"] == key and one.get("VersionId", "null") != "null"
-            ]
+            found += [one["VersionId"] for one in each if one["Key"] == key and one.get("VersionId")]
             if not page.get("IsTruncated"):
                 return found
             wanted["KeyMarker"] = page["NextKeyMarker"]

@@ -22,6 +22,7 @@ def test_cleaned_text_holds_nothing_that_acts(text: str) -> None:
 
 def test_harmless_text_stays_as_it_is() -> None:
     assert clean("Grüße, 世界! 🙂") == "Grüße, 世界! 🙂"
+    assert clean("a\udcffb") == "a\\udcffb"  # what no terminal can be sent
     assert clean("a\nb\tc") == "a\\x0ab\\x09c"
     assert clean("a\nb\r", keep_lines=True) == "a\nb\\x0d"
 

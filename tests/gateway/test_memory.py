@@ -30,3 +30,16 @@ def test_a_freed_block_is_used_again() -> None:
 def test_elsewhere_nothing_happens(platform: str) -> None:
     call = f"import sys; sys.platform = {platform!r}; import ctypes; ctypes.CDLL = None; keep_freed_blocks()"
     assert page_faults(call) >= 0
+
+
+def test_what_is_there_is_not_gone_through_for_garbage() -> None:
+    code = (
+        "import gc, gateway.__main__; loaded = gc.get_freeze_count(); assert gc.isenabled();"
+        "kept = [[] for _ in range(1000)]; from gateway.memory import keep_what_is_there; keep_what_is_there();"
+        "print(loaded, gc.get_freeze_count() - loaded, len(gc.get_objects()))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout
+    loaded, kept, left = map(int, out.split())
+    assert loaded > 100_000
+    assert kept >= 1000
+    assert left < 1000

@@ -14,10 +14,12 @@ from gateway import keys, recording_parts
 from gateway.config import Configuration, Tls
 from gateway.identity.key_files import KeyFileUnusable
 from gateway.keys import Keys
+from gateway.places.model import Place
 from gateway.recording_parts import Budgets
 from recorder.errors import KeyRefused, KeyUnavailable, StoreUnavailable, UnfitStore
 from recorder.key_providers.local_file import LocalKeyFile
 from recorder.object_stores.local_folder import LocalFolder
+from recorder.object_stores.s3 import S3Store
 from recorder.session_log.ports import LogRefused, LogUnavailable
 from recorder.signatures import public_key_of
 from tests.aws.making import BRIEF, kms_client, logs_client, new_bucket, new_key, s3_client
@@ -75,6 +77,18 @@ async def test_with_aws_both_work_and_what_the_key_file_wrapped_still_opens(
         foreign = await LocalKeyFile(tmp_path / "other").generate_data_key(CONTEXT)
         with pytest.raises(KeyRefused):
             await parts.keys.unwrap(foreign.wrapped, CONTEXT)
+
+
+async def test_accounts_lock_objects_for_no_longer_than_is_said(tmp_path: Path, held: Keys, moto: str) -> None:
+    async with s3_client(moto) as store:
+        bucket = await new_bucket(store, ObjectLockEnabledForBucket=True)
+    own = s3(moto, bucket, object_lock_mode="governance", object_lock_days=100)
+    async with recording_parts.opened(settings(tmp_path, longest_object_lock_days=60, **own), held) as parts:
+        assert isinstance(parts.store, S3Store)
+        assert parts.store.bucket.lock_days == 100  # the operator's own
+        async with parts.pool.using(Place("shop", retention_mode="compliance", retention_days=61)) as opened:
+            assert isinstance(opened.store, S3Store)
+            assert (opened.store.bucket.lock_mode, opened.store.bucket.lock_days) == ("COMPLIANCE", 60)
 
 
 async def test_manifests_are_believed_by_the_key_of_kms_and_by_those_before_it(tmp_path: Path, held: Keys) -> None:

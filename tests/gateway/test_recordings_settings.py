@@ -49,6 +49,18 @@ def test_what_is_missing_or_contradicts_is_named(tmp_path: Path, text: str, name
     assert named in refused(tmp_path, f"[recordings]\n{text}\n")
 
 
+def test_locks_of_preferences_are_bounded_unless_somebody_says_otherwise(tmp_path: Path) -> None:
+    file = tmp_path / "jitgate.toml"
+    file.write_text("")
+    said = load(file, {}).recordings
+    assert said.longest_object_lock_days == 3650
+    said = load(file, {"JITGATE_RECORDINGS__LONGEST_OBJECT_LOCK_DAYS": "36500"}).recordings
+    assert said.longest_object_lock_days == 36500
+    for wrong in ("0", "36501", "'for ever'"):
+        text = f"[recordings]\nlongest_object_lock_days = {wrong}\n"
+        assert "recordings.longest_object_lock_days" in refused(tmp_path, text)
+
+
 @pytest.mark.parametrize(
     ("line", "named"),
     [

@@ -46,11 +46,13 @@ class Ears:
     """An observer that remembers."""
 
     manifests: list[Manifest] = field(default_factory=list)
+    files: list[bytes] = field(default_factory=list)
     aside: list[Quarantined] = field(default_factory=list)
     waits: list[tuple[str, str]] = field(default_factory=list)
 
-    async def finished(self, manifest: Manifest) -> None:
+    async def finished(self, manifest: Manifest, file: bytes) -> None:
         self.manifests.append(manifest)
+        self.files.append(file)
 
     async def quarantined(self, spool: Quarantined) -> None:
         self.aside.append(spool)

@@ -38,6 +38,12 @@ def must(condition: object, what: str) -> None:
         sys.exit(what)
 
 
+def must_agree(written: dict[str, Any], counted: dict[str, Any], where: str) -> None:
+    """`written` is what the manifest says, of at least what was counted."""
+    wrong = [name for name, value in counted.items() if written[name] != value]
+    must(not wrong, f"{where}: wrong {', '.join(wrong)}")
+
+
 def unwrap(wrapped: str, key_file: pathlib.Path, context: dict[str, str]) -> bytes:
     data = base64.b64decode(wrapped)
     must(data[:5] == b"JGLK1", "not wrapped by a local key file")
@@ -81,7 +87,10 @@ def main() -> None:
     streams = {1: 0, 2: 0, 3: 0}
     typed = b""
     kinds: list[int] = []
+    gaps: list[dict[str, Any]] = []
+    status, ended, now = None, None, 0
     previous = bytes(32)
+    listed = {f"manifest-{len(manifest['epochs']):04d}.json"}
     for place, epoch in enumerate(manifest["epochs"], 1):
         must(epoch["epoch"] == place, f"epoch {epoch['epoch']} stands where {place} belongs")
         context = {**known, "epoch": str(epoch["epoch"])}
@@ -92,9 +101,11 @@ def main() -> None:
             typing = derive(input_key, b"jitgate input v1")
         for number, entry in enumerate(epoch["segments"]):
             name = f"{epoch['epoch']:04d}-{number:06d}.seg"
+            listed.add(name)
             blob = (manifest_path.parent / name).read_bytes()
             must(entry["sequence"] == number, f"{name}: wrong sequence")
             must(hashlib.sha256(blob).hexdigest() == entry["sha256"], f"{name}: wrong hash")
+            must(len(blob) == entry["size"], f"{name}: wrong size")
             magic, session, epoch_number, sequence, before, salt = struct.unpack_from(">8s22sII32s16s", blob)
             must(magic == b"JGSEG\0\0\1", f"{name}: no segment")
             must(session.decode() == known["session"], f"{name}: another session")
@@ -108,12 +119,23 @@ def main() -> None:
             heads = zstandard.ZstdDecompressor().decompress(plain[40 : 40 + heads_size])
             payloads = zstandard.ZstdDecompressor().decompress(plain[40 + heads_size :])
             must(payloads_size == len(plain) - 40 - heads_size, f"{name}: sizes")
-            must(count * 12 == len(heads) and count == entry["events"], f"{name}: events")
+            times = [int.from_bytes(heads[head + 4 : head + 12], "big") for head in range(0, len(heads), 12)]
+            must(times[0] >= now, f"{name}: begins before the segment before it ended")
+            now = times[-1]
+            counted = {
+                "events": len(times),
+                "raw_size": len(heads) + len(payloads),
+                "first_us": times[0],
+                "last_us": now,
+            }
+            must(count == len(times), f"{name}: events")
+            must_agree(entry, {**counted, "columns": begins[3], "rows": begins[4]}, name)
             at = 0
             for head in range(0, len(heads), 12):
                 kind, length = heads[head], int.from_bytes(heads[head + 1 : head + 4], "big")
                 payload = payloads[at : at + length]
                 at += length
+                must(ended is None, f"{name}: something comes after the end")
                 kinds.append(kind)
                 if kind in (1, 2):
                     streams[kind] += length
@@ -125,16 +147,23 @@ def main() -> None:
                     assert typing is not None
                     typed += typing.decrypt(bytes(4) + streams[3].to_bytes(8, "big"), payload, None)
                     streams[3] += length - 16
-                elif kind == 10 and payload[0]:
-                    streams[payload[0]] = int.from_bytes(payload[1:9], "big")
+                elif kind == 9:
+                    status = int.from_bytes(payload[:4], "big", signed=True)
+                elif kind == 10:
+                    if payload[0]:
+                        streams[payload[0]] = int.from_bytes(payload[1:9], "big")
+                    lost, reason = int.from_bytes(payload[9:17], "big"), payload[17:].decode()
+                    gaps.append({"time_us": times[head // 12], "lost_bytes": lost, "reason": reason})
+                elif kind == 11:
+                    ended = payload.decode()
             must(at == len(payloads), f"{name}: payloads")
         must(epoch["head"] == previous.hex(), "the head is not the last segment")
-        entries = {f"{epoch['epoch']:04d}-{entry['sequence']:06d}.seg" for entry in epoch["segments"]}
-        found = {path.name for path in manifest_path.parent.glob(f"{epoch['epoch']:04d}-*.seg")}
-        must(entries == found, f"unlisted: {found - entries}")
-    counts = [manifest["bytes_out"], manifest["bytes_stderr"], manifest["bytes_in"]]
-    must(counts == list(streams.values()), "the counts do not fit")
-    must(kinds[-1] == 11, "no end")
+    folder = manifest_path.parent
+    found = {path.name for form in ("*.seg", "manifest-*") for path in folder.glob(form)}
+    must(found == listed, f"unlisted: {found - listed}")
+    must(ended is not None, "no end")
+    counts = dict(zip(("bytes_out", "bytes_stderr", "bytes_in"), streams.values(), strict=True))
+    must_agree(manifest, {**counts, "gaps": gaps, "exit_status": status, "ended": ended}, "the manifest")
     summary = {"typed": typed.decode(), "kinds": kinds, "ended": manifest["ended"]}
     print(json.dumps(summary), file=sys.stderr)
 

@@ -7,6 +7,8 @@ import json
 import re
 import subprocess
 import sys
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from recorder.model import Stream, encryption_context
 from recorder.playback import Playback
 from recorder.terminal_text import TerminalText
 from tests.recorder.conftest import Rig, session
+from tests.recorder.turns import taking_turns
 
 
 async def playback_of(rig: Rig, chunks: list[bytes], **changes: Any) -> Playback:
@@ -124,7 +127,11 @@ async def test_plain_text_reads(rig: Rig) -> None:
         ("\x1b(B\x1b[?25l\x1b=\x1bP1$r\x1b\\text\x1b[0m\n", "text\n"),
         ("\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\\n", "link\n"),
         ("a\tb\n", "a       b\n"),
-        ("\x1b[99999999999999999999Cx\n", " " * 10_000 + "x\n"),
+        ("\x1b[99999999999999999999Cx\n", " " * 1000 + "x\n"),
+        (f"\x1b[{'9' * 4000}Cx\n", " " * 1000 + "x\n"),
+        (f"\x1b[{'0' * 3000}1Cx\n", " x\n"),
+        ("ab\r" + "\x1b[999@" * 9 + "x\n", "x\n"),
+        ("x" * 150_000 + "\n", f"{'x' * 65536}\n{'x' * 65536}\n{'x' * 18928}\n"),
         ("\x1b\x1b[31mred\x00\x07\n", "red\n"),
         ("abc\x1b[2K\rnew\n", "new\n"),
         ("unfinished \x1b[3", "unfinished\n"),
@@ -144,6 +151,43 @@ def test_chunk_borders_do_not_matter_and_no_escape_is_left(text: str, cut: int) 
     read = whole.feed(text) + whole.flush()
     assert pieces.feed(text[:cut]) + pieces.feed(text[cut:]) + pieces.flush() == read
     assert not re.search(r"[\x00-\x09\x0b-\x1f]", read)
+
+
+def test_a_number_may_have_more_digits_than_python_takes() -> None:
+    assert TerminalText().feed(f"a\x1b[{'1' * 5000}mb\n") == "ab\n"
+
+
+@pytest.mark.parametrize("written", ["x\r" + "\x1b[9999@" * 1000 + "y\n", "x" * 3_000_000, "\x1b[9999Cx\n" * 1000])
+def test_what_is_written_to_be_large_takes_little_memory(written: str) -> None:
+    screen = TerminalText()
+    tracemalloc.start()
+    try:
+        read = screen.feed(written) + screen.flush()
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
+    assert len(read) < 4 << 20
+
+
+async def test_what_a_node_calls_a_signal_acts_on_no_terminal(rig: Rig) -> None:
+    recorder = rig.recorder()
+    await recorder.start()
+    recording = await recorder.open(session())
+    recording.exit(128, "KILL\x1b]0;mine\x07\n[end: logout")
+    manifest = await recording.close("logout")
+    playback = await Playback.open(manifest, rig.store, rig.keys, encryption_context(session()))
+    harmless = "exit: signal KILL\\x1b]0;mine\\x07\\x0a[end: logout"
+    assert "".join([text async for text in plain_text(playback)]) == f"[{harmless}]\n[end: logout]\n"
+    assert [event[2] for event in (await cast_of(playback))[1:]] == [harmless, "end: logout"]
+
+
+@pytest.mark.parametrize("read", [plain_text, raw_output, asciicast])
+async def test_others_have_their_turns_while_a_recording_is_read(rig: Rig, read: Callable[..., Any]) -> None:
+    playback = await playback_of(rig, [b"\x1b" * 1000] * 3000)
+    async with taking_turns() as turns:
+        async for _ in read(playback):
+            pass
+    assert turns.longest < 1 / 3
 
 
 def test_a_sequence_that_never_ends_is_given_up() -> None:

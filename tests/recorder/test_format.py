@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import dataclasses
 import hashlib
 import json
 import os
@@ -13,10 +15,21 @@ from typing import Any
 import pytest
 
 from recorder.errors import DamagedManifest, KeyRefused
+from recorder.events import Batch
 from recorder.inventory import Entry, Inventory, Scope, sign_inventory
 from recorder.manifest import parse_manifest
-from recorder.model import Kind, Manifest, Stream, encryption_context, manifest_name
+from recorder.model import (
+    Kind,
+    Manifest,
+    Purpose,
+    Stream,
+    encryption_context,
+    key_context,
+    manifest_name,
+    segment_name,
+)
 from recorder.playback import Playback
+from recorder.segment import Place, open_segment, seal_segment
 from tests.recorder.conftest import Rig, session
 
 OUTSIDER = Path(__file__).with_name("outsider.py")
@@ -126,6 +139,80 @@ async def test_an_outsider_reads_an_inventory(rig: Rig) -> None:
         assert (done.returncode, said in done.stderr) == (1 if said else 0, True), done.stderr
     file.write_bytes(file.read_bytes().replace(b"complete", b"deleted"))
     assert b"InvalidSignature" in outsider(rig, manifest, file).stderr
+
+
+@pytest.mark.rule("R27")
+async def test_an_outsider_compares_all_that_the_manifest_counts(rig: Rig) -> None:
+    """A signature makes nothing true: the manifests here are signed."""
+    manifest, _ = await recorded(rig)
+    path = rig.objects / manifest_name(manifest.prefix)
+    file = json.loads(path.read_bytes())
+
+    async def said_of(**changes: object) -> bytes:
+        await _sign(rig, path, file, changes)
+        return outsider(rig, manifest).stderr
+
+    assert b"ended" in await said_of()
+    (epoch,) = file["manifest"]["epochs"]
+    *before, last = epoch["segments"]
+    for name in ("size", "raw_size", "events", "first_us", "last_us", "columns", "rows"):
+        segments = [*before, {**last, name: last[name] + 1}]
+        assert f"seg: wrong {name}\n".encode() in await said_of(epochs=[{**epoch, "segments": segments}])
+    for name, value in (
+        *((name, 0) for name in ("bytes_out", "bytes_stderr", "bytes_in")),
+        *(("gaps", []), ("exit_status", 0), ("ended", "something else")),
+    ):
+        assert f"the manifest: wrong {name}\n".encode() in await said_of(**{name: value})
+    assert before
+    (rig.objects / manifest.prefix / f"0001-{last['sequence']:06d}.seg").unlink()
+    without = {**epoch, "segments": before, "head": before[-1]["sha256"]}
+    assert b"no end" in await said_of(epochs=[without])
+
+
+@pytest.mark.rule("R27")
+@pytest.mark.parametrize("name", ["0001-000009.seg", "0002-000000.seg", "manifest-0002.json"])
+async def test_an_outsider_sees_what_no_manifest_lists(rig: Rig, name: str) -> None:
+    manifest, _ = await recorded(rig)
+    (rig.objects / manifest.prefix / name).write_bytes(b"a stranger")
+    done = outsider(rig, manifest)
+    assert (done.returncode, done.stderr) == (1, f"unlisted: {{'{name}'}}\n".encode())
+
+
+@pytest.mark.rule("R27")
+async def test_an_outsider_sees_what_comes_after_the_end_and_time_that_goes_back(rig: Rig) -> None:
+    """Of a writer that has the keys and makes the mistake."""
+    manifest, _ = await recorded(rig)
+    path = rig.objects / manifest_name(manifest.prefix)
+    file = json.loads(path.read_bytes())
+    (epoch,) = manifest.epochs
+    last = epoch.segments[-1].sequence
+    place = Place(manifest.session.session_id, 1, last, bytes.fromhex(epoch.segments[-2].sha256))
+    context = key_context(encryption_context(manifest.session), 1, Purpose.RECORDING)
+    key = await rig.keys.unwrap(epoch.wrapped_key, context)
+    segment = rig.objects / segment_name(manifest.prefix, 1, last)
+    batch = open_segment(segment.read_bytes(), place, key)
+    after, back = Batch(batch.start, bytearray(batch.heads), bytearray(batch.payloads)), Batch(batch.start)
+    after.add(Kind.NOTICE, batch.times()[1], b"one more word")
+    for event in batch.events():
+        back.add(event.kind, 0, event.payload)
+    for changed, said in ((after, b"something comes after the end"), (back, b"begins before the segment before")):
+        blob, entry = seal_segment(place, key, changed)
+        segment.write_bytes(blob)
+        (about,) = file["manifest"]["epochs"]
+        segments = [*about["segments"][:-1], dataclasses.asdict(entry)]
+        await _sign(rig, path, file, {"epochs": [{**about, "segments": segments, "head": entry.sha256}]})
+        assert said in outsider(rig, manifest).stderr
+
+
+async def _sign(rig: Rig, path: Path, file: dict[str, Any], changes: dict[str, object]) -> None:
+    """Writes the manifest's file with another content, and a signature that fits."""
+    about = {**file["manifest"], **changes}
+    value = base64.b64encode(await rig.signer.sign(b"jitgate manifest v1\n" + _canonical(about))).decode()
+    path.write_bytes(_canonical({**file, "manifest": about, "signature": {**file["signature"], "value": value}}))
+
+
+def _canonical(value: object) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def test_the_outsider_is_one() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import shutil
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -76,6 +78,13 @@ async def tree(rig: Rig) -> Tree:
     return Tree(rig, {ONE: await recorded(rig, 1), TWO: await recorded(rig, 2)})
 
 
+def forge(manifest: Path) -> None:
+    """Another letter in its signature: what is no letter would not even be read."""
+    data = bytearray(manifest.read_bytes())
+    data[-20] = ord("B" if data[-20] == ord("A") else "A")
+    manifest.write_bytes(data)
+
+
 def say(checked: Checked) -> list[tuple[str, str]]:
     return [(problem.where, problem.what) for problem in checked.problems]
 
@@ -118,7 +127,7 @@ async def test_a_tree_that_nobody_touched_is_intact_from_wherever_one_looks(tree
         (lambda f: (f / "manifest-0001.json").unlink(), ["manifest"], "missing"),
         (lambda f: (f / "manifest-0001.json").write_bytes(b"{}"), ["manifest-0001.json"], "cannot be read"),
         (lambda f: os.truncate(f / "manifest-0001.json", 65 << 20), ["manifest-0001.json"], "too much"),
-        (lambda f: flip(f / "manifest-0001.json", -20), ["manifest-0001.json"], "does not hold"),
+        (lambda f: forge(f / "manifest-0001.json"), ["manifest-0001.json"], "does not hold"),
         (
             lambda f: (f / "manifest-0001.json").rename(f / "manifest-0002.json"),
             ["manifest-0002.json"],
@@ -312,3 +321,65 @@ async def test_files_that_are_not_what_they_should_be(tree: Tree, tmp_path: Path
             attempt()
     with pytest.raises(UnusableFile, match="no folder"):
         await check(pem, tree.rig.public_keys)
+
+
+def say_epoch(manifest: Path, number: int) -> None:
+    """The manifest in its form, with an epoch that nobody signed."""
+    manifest.write_bytes(manifest.read_bytes().replace(b'"epoch":1,', b'"epoch":%d,' % number))
+
+
+def say_much(manifest: Path) -> None:
+    manifest.write_bytes(b'{"%s":0}' % (b"x" * 1_000_000))
+
+
+def replace_by_pipe(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
+@pytest.mark.rule("R27")
+@pytest.mark.parametrize(
+    ("touch", "named"),
+    [
+        (lambda f: say_epoch(f / "manifest-0001.json", 10**250), "manifest-0001.json"),
+        (lambda f: say_much(f / "manifest-0001.json"), "manifest-0001.json"),
+        (lambda f: replace_by_pipe(f / "manifest-0001.json"), "manifest"),
+        (lambda f: replace_by_pipe(f / "0001-000000.seg"), "0001-000000.seg"),
+    ],
+)
+async def test_hostile_files_hold_up_no_check_of_the_others(
+    tree: Tree, touch: Callable[[Path], None], named: str
+) -> None:
+    touch(tree.folder())
+    async with asyncio.timeout(10):
+        checked = await tree.check()
+    assert checked[ONE].verdict is Verdict.DAMAGED
+    assert named in {where for where, _ in say(checked[ONE])}
+    assert all(len(what) < 600 for _, what in say(checked[ONE]))
+    assert checked[TWO].verdict is Verdict.INTACT
+
+
+@pytest.mark.rule("R27")
+@pytest.mark.parametrize("said", [0, 1 << 40])
+async def test_what_is_longer_than_a_segment_can_be_is_not_read_to_its_end(tree: Tree, said: int) -> None:
+    segment = tree.folder() / "0001-000001.seg"
+    os.truncate(segment, 1 << 30)
+    if said:
+        size = tree.manifests[ONE].epochs[0].segments[1].size
+        file = tree.manifest_file()
+        file.write_bytes(file.read_bytes().replace(b'"size":%d' % size, b'"size":%d' % said))
+    tracemalloc.start()
+    try:
+        checked = await tree.check()
+        assert tracemalloc.get_traced_memory()[1] < 200 << 20
+    finally:
+        tracemalloc.stop()
+    assert "0001-000001.seg" in {where for where, _ in say(checked[ONE])}
+    assert checked[TWO].verdict is Verdict.INTACT
+
+
+@pytest.mark.rule("R27")
+async def test_a_manifest_by_digits_of_another_script_stands_in_for_none(tree: Tree) -> None:
+    shutil.copy(tree.manifest_file(), tree.folder() / "manifest-\N{ARABIC-INDIC DIGIT ONE}001.json")
+    forge(tree.manifest_file())
+    assert (await tree.check())[ONE].verdict is Verdict.DAMAGED

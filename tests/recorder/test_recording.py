@@ -15,7 +15,7 @@ from clients.agent.flow import KEPT_HIGH
 from recorder.errors import KeyUnavailable, RecordingFailed, RepeatedOffset
 from recorder.events import exit_of, resize_of
 from recorder.exporting import raw_output
-from recorder.model import Durability, Kind, Stream, encryption_context, prefix_of
+from recorder.model import Durability, Kind, Manifest, Stream, encryption_context, prefix_of
 from recorder.playback import Playback
 from recorder.ports import DataKey, Receipt
 from recorder.verification import verify
@@ -388,11 +388,11 @@ async def test_an_observer_that_fails_is_told_again(rig: Rig, monkeypatch: pytes
     told: list[str] = []
     hear = rig.ears.finished
 
-    async def busy(manifest: object) -> None:
+    async def busy(manifest: Manifest, file: bytes) -> None:
         told.append("tried")
         if len(told) < 3:
             raise RuntimeError("the database is away")
-        await hear(manifest)  # type: ignore[arg-type]  # it is the manifest
+        await hear(manifest, file)
 
     rig.ears.finished = busy  # type: ignore[method-assign]  # the test stands in for the method
     recorder = rig.recorder()

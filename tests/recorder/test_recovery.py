@@ -346,7 +346,7 @@ class FusedEars:
     def __init__(self, fuse: Fuse) -> None:
         self._fuse = fuse
 
-    async def finished(self, manifest: Manifest) -> None:
+    async def finished(self, manifest: Manifest, file: bytes) -> None:
         self._fuse.burn()
 
     async def quarantined(self, spool: Any) -> None:
@@ -373,7 +373,7 @@ async def test_a_recovery_killed_at_any_step_is_finished_by_the_next(rig: Rig, w
         fused = FusedFolder(folder.path)
         FusedFolder.fuse = fuse
         store = FusedStore(rig.objects, fuse)
-        finisher = Finisher(rig.spool, store, rig.keys, rig.signer, FusedEars(fuse))
+        finisher = Finisher(rig.spool, store, rig.keys, rig.signer, rig.public_keys, FusedEars(fuse))
         try:
             first = await finisher.recover(fused)
         except Killed:

@@ -30,6 +30,7 @@ from recorder.session_log.log import Loss, Room, SessionLog
 from recorder.session_log.plain import Plain, to_file
 from recorder.session_log.ports import LogLine, LogRefused, LogSink, LogUnavailable
 from recorder.terminal_text import TerminalText
+from tests.recorder.turns import taking_turns
 
 pytestmark = pytest.mark.rule("R26")
 ABOUT = {"session": "s-1", "user": "alice", "node": "i-1"}
@@ -355,6 +356,31 @@ class TestLog:
         await made.drained()
         assert room.used == 0
         assert ears.losses == [Loss(1, 6, 1, "the gateway was stopped")]
+
+    async def test_abandoned_while_it_makes_lines_it_says_so_as_well(self) -> None:
+        sink, ears, room = Sink(), Ears(), Room()
+        made = log(sink, ears, room=room)
+        for _ in range(20):
+            made.output(b"x" * 8191 + b"\n", False)
+        await asyncio.sleep(0.003)  # gathered for a millisecond; then it pauses between slices
+        made.abandon()
+        await made.drained()
+        assert room.used == 0
+        assert not sink.lines
+        (loss,) = ears.losses
+        assert loss is not None
+        assert loss.lines + loss.chunks == 20
+
+    @pytest.mark.parametrize("printed", [b"\x1b[999@" * 20_000, b"\t" * 130_000])
+    async def test_what_is_printed_to_be_slow_leaves_the_loop_to_others(self, printed: bytes) -> None:
+        sink, ears = Sink(), Ears()
+        made = log(sink, ears)
+        async with taking_turns() as turns:
+            made.output(printed, False)
+            made.end()
+            await made.drained()
+        assert turns.longest < 1 / 4
+        assert ears.losses == [None]
 
 
 class TestPlain:

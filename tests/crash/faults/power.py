@@ -13,40 +13,61 @@ from random import Random
 
 from recorder import canonical
 from recorder.model import Durability
-from recorder.recovery import POWER_LOSS
+from recorder.recovery import LOST_PART, POWER_LOSS, TORN_PART
 from recorder.spool import SessionFolder
-from recorder.syncing import INTERVAL_SECONDS
+from tests.crash.faults.ages import MARGIN_SECONDS, Passed, Sync, longest_overdue
 from tests.crash.faults.outcome import Outcome, Where
 from tests.crash.faults.power_victim import LOG
 from tests.crash.faults.writers import evidence_in, finished, read_until
 
-_MACHINE_SECONDS = 0.05
-"""What a busy machine may keep a process waiting, twice in a round."""
+_OF_PARTS = {LOST_PART, TORN_PART, "damaged in the spool"}
 
 
 @dataclass
 class Disk:
-    """What was durable."""
+    """What was durable at the cut, and what came before it."""
 
     sizes: dict[int, int] = field(default_factory=dict)
     names: dict[int, set[str]] = field(default_factory=dict)
-    slowest: float = 0.0
-    opened: float = 0.0
+    passed: list[Passed] = field(default_factory=list)
+    syncs: list[Sync] = field(default_factory=list)
+    waiting: float = 0.0
+    """When a round was begun that no thread has come to; 0: none."""
 
     @classmethod
-    def noted(cls, root: Path) -> Disk:
+    def noted(cls, root: Path, cut: float) -> Disk:
         disk = cls()
+        in_flight = dict[tuple[int, float], Sync]()
+        before = dict[int, Sync]()
+        looked = dict[int, float]()
         # A line that was cut off is of a sync that nobody relied upon yet.
         for line in (root / LOG).read_bytes().split(b"\n")[:-1]:
             note = json.loads(line)
-            if "opened" in note:
-                disk.opened = note["opened"]
+            if "round" in note:
+                disk.waiting = note["round"]
                 continue
-            disk.slowest = max(disk.slowest, note["took"])
+            inode, size = note["inode"], note["size"]
+            if "passed" in note:
+                disk.passed.append(Passed(note["passed"], note["end"], inode, size))
+                continue
+            which = (inode, note["began"])
+            if "ended" not in note:
+                wanted, disk.waiting = disk.waiting or note["began"], 0.0
+                in_flight[which] = Sync(inode, size, wanted, note["began"], cut)
+                continue
+            in_flight[which] = replace(in_flight[which], ended=note["ended"])
             if note["names"] is None:
-                disk.sizes[note["inode"]] = note["size"]
+                disk.sizes[inode] = size
+                before[note["thread"]] = in_flight[which]
             else:
-                disk.names[note["inode"]] = set(note["names"])
+                # Of two that overlap, the one that began first may end last.
+                if note["began"] > looked.get(inode, 0.0):
+                    disk.names[inode], looked[inode] = set(note["names"]), note["began"]
+                # A new journal is safe once its folder names it, which is the next thing that its thread does.
+                if (file := before.pop(note["thread"], None)) is not None:
+                    disk.syncs.append(replace(file, ended=note["ended"]))
+            disk.syncs.append(in_flight.pop(which))
+        disk.syncs += in_flight.values()
         return disk
 
     def forget(self, folder: Path) -> None:
@@ -82,7 +103,7 @@ def power_cut(durability: Durability) -> Callable[[Where, Random], Coroutine[Non
         process.kill()
         cut = time.monotonic()
         seen += process.communicate()[0]
-        disk = Disk.noted(root)
+        disk = Disk.noted(root, cut)
         disk.forget(root / "spool")
         for path in (root / "spool").glob("w-*/s-*"):
             head = replace(SessionFolder(path).head(), boot_id="another run of the machine")
@@ -95,13 +116,13 @@ def power_cut(durability: Durability) -> Callable[[Where, Random], Coroutine[Non
         if durability is Durability.SYNC:
             outcome.expect(not outcome.lost and not told, f"{outcome.lost} bytes lost under sync; gaps: {told}")
             return outcome
-        outcome.expect(told == [POWER_LOSS], f"the gaps that it shows: {told}")
-        lacks = cut - disk.opened - manifest.duration_us / 1e6
-        may = INTERVAL_SECONDS + 2 * (disk.slowest + _MACHINE_SECONDS)
-        outcome.lost_ms = lacks * 1000 if outcome.lost else 0.0
-        outcome.expect(
-            not outcome.lost or lacks <= may, f"{lacks * 1000:.0f} ms are lost, {may * 1000:.0f} may be"
-        )
+        # Where a full part was still being synced when the next one was, its end is lost as well.
+        outcome.expect(told[-1:] == [POWER_LOSS] and {*told[:-1]} <= _OF_PARTS, f"the gaps that it shows: {told}")
+        recorded = len(seen) - outcome.lost
+        lost = [chunk.at for chunk in disk.passed if chunk.end > recorded]
+        outcome.lost_ms = max(0.0, cut - lost[0]) * 1000 if outcome.lost else 0.0
+        overdue = longest_overdue(disk.passed, disk.syncs, disk.waiting or cut) - MARGIN_SECONDS
+        outcome.expect(overdue <= 0, f"something was synced {overdue * 1000:.0f} ms too late")
         return outcome
 
     return once

@@ -39,6 +39,7 @@ FAULTS: Final = (
     Fault("KMS down in the middle", _each(keys.down_in_the_middle), runs=10),
     Fault("KMS down at close", _each(keys.down_at_close), runs=10),
     Fault("the disk is full", _each(writers.disk_full), runs=20),
+    Fault("the disk is full, and stays so", _each(writers.disk_stays_full), runs=20),
     Fault("two replicas finish the same", _each(replicas.two_finish), runs=20),
     Fault("a paused writer wakes after a takeover", _each(writers.paused_writer), runs=20),
     Fault("the clock steps back", _each(replicas.clock_steps_back), runs=10),

@@ -8,16 +8,19 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 from recorder.key_providers.local_file import LocalKeyFile
 from recorder.model import Manifest
 from recorder.object_stores.local_folder import LocalFolder
+from recorder.object_stores.s3 import Bucket, S3Store
 from recorder.ports import ObjectStore
 from recorder.recording import PAUSE_SECONDS
 from recorder.service import Recorder
 from recorder.signing import LocalSigner
+from tests.aws.making import new_bucket, s3_client
 from tests.crash.faults.outcome import Evidence, Outcome, Where
 from tests.crash.kills import crash_stage, kill_once
 from tests.processes import wait_for
@@ -40,9 +43,20 @@ def gateway_killed(where: Where, random: Random, runs: int) -> Iterable[Outcome]
 
 
 async def disk_full(where: Where, random: Random) -> Outcome:
-    """The session ends, and says why; all that was passed on until then is recorded."""
-    evidence = evidence_in(where.folder)
-    process = victim(where.folder, random.randrange(1 << 60), str(random.randrange(3_000, 18_000)))
+    """The session ends, and says why; all that was passed on until then is recorded. Its end finds room again."""
+    return await _disk_full(where.folder, random, evidence_in(where.folder))
+
+
+async def disk_stays_full(where: Where, random: Random) -> Outcome:
+    """The same without any room for the end, the notes of what is stored, the manifest; the store is elsewhere."""
+    async with s3_client(where.moto) as s3:
+        bucket = await new_bucket(s3)
+        evidence = replace(evidence_in(where.folder), store=S3Store(s3, Bucket(bucket)))
+        return await _disk_full(where.folder, random, evidence, where.moto, bucket)
+
+
+async def _disk_full(root: Path, random: Random, evidence: Evidence, *store: str) -> Outcome:
+    process = victim(root, random.randrange(1 << 60), str(random.randrange(3_000, 18_000)), *store)
     seen, said = process.communicate(timeout=120)
     (manifest,) = await evidence.manifests()
     outcome = await evidence.of(manifest, manifest.session, seen)

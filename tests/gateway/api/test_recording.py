@@ -345,6 +345,13 @@ async def test_pages_and_filters(shelf: Shelf) -> None:
             break
     assert len(found) == 3
     assert set(found) == ids
+    requests: dict[str, set[str]] = {}
+    for one in (await shelf.stub.ListRecordings(pb.ListRecordingsRequest())).recordings:
+        requests.setdefault(one.access_request_id, set()).add(one.session_id)
+    assert len(requests) > 1
+    for request_id, theirs in requests.items():
+        listed = await shelf.stub.ListRecordings(pb.ListRecordingsRequest(access_request_id=request_id))
+        assert {one.session_id for one in listed.recordings} == theirs
     for empty in (
         pb.ListRecordingsRequest(user_id="bob"),
         pb.ListRecordingsRequest(node="db-1"),

@@ -5,8 +5,10 @@ import pytest
 
 from gateway.errors import Refused
 from gateway.identity.model import Role
+from gateway.places.model import Choice
+from gateway.store import preferences
 from gateway.store.preferences import Preferences, RecordingMode
-from tests.gateway.identity.conftest import House, role
+from tests.gateway.identity.conftest import LONGEST_LOCK_DAYS, House, role
 
 pytestmark = pytest.mark.rule("R26")
 CHANGED = Preferences(60, 5, "ubuntu", "cd /srv", RecordingMode.BEST_EFFORT, True)
@@ -77,6 +79,44 @@ def test_values_out_of_bounds_are_refused_by_name(field: str, value: Any) -> Non
 )
 def test_values_at_their_bounds_are_good(field: str, value: Any) -> None:
     Preferences(**{field: value})
+
+
+def locked(days: int, mode: str = "compliance", **changed: Any) -> Preferences:
+    """Nothing but a lock in the gateway's own bucket: no allowance has a say in that."""
+    return Preferences(recording_place=Choice(retention_mode=mode, retention_days=days), **changed)
+
+
+@pytest.mark.parametrize("mode", ["governance", "compliance"])
+async def test_objects_are_locked_no_longer_than_the_operator_allows(house: House, mode: str) -> None:
+    admin = await house.administrator()
+    longest = locked(LONGEST_LOCK_DAYS, mode)
+    assert await house.preferences.put(admin, "shop", "eu", longest) == longest
+    before, tried = await house.events("preferences."), len(house.examinations.places)
+    refused = await refusal(house.preferences.put(admin, "shop", "eu", locked(LONGEST_LOCK_DAYS + 1, mode)))
+    assert [each.field for each in refused.fields] == ["preferences.recording_place.retention_days"]
+    assert f"must be at most {LONGEST_LOCK_DAYS} days" in refused.message
+    assert "recordings.longest_object_lock_days" in refused.what_to_do
+    assert await house.preferences.get(admin, "shop", "eu") == longest
+    assert await house.events("preferences.") == before
+    assert len(house.examinations.places) == tried
+
+
+async def test_a_lock_from_before_the_bound_shows_and_is_not_put_again(house: House) -> None:
+    admin = await house.administrator()
+    old = locked(36500)
+    async with house.database.transaction() as tx:
+        await preferences.put(tx.connection, "shop", "eu", old, at=house.time(), by="root")
+    assert await house.preferences.get(admin, "shop", "eu") == old
+    refused = await refusal(house.preferences.put(admin, "shop", "eu", locked(36500, idle_timeout_minutes=5)))
+    assert "jit preferences set --retention" in refused.what_to_do
+    shorter = locked(400, idle_timeout_minutes=5)
+    assert await house.preferences.put(admin, "shop", "eu", shorter) == shorter
+
+
+async def test_who_may_not_set_preferences_learns_nothing_of_the_bound(house: House) -> None:
+    admin = await house.administrator()
+    user = await house.person(admin, "user", role("user", Role.USER))
+    assert (await refusal(house.preferences.put(user, "shop", "eu", locked(36500)))).reason == "NOT_PERMITTED"
 
 
 @pytest.mark.rule("R32")

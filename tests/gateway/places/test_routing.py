@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import parse_qs
 
 import pytest
+import structlog
 from opentelemetry import metrics
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -37,6 +38,7 @@ from tests.gateway.places.examples import OWNER, PLAYBACK, WRITER
 
 pytestmark = pytest.mark.rule("R26")
 STARTED = datetime(2026, 3, 2, 9, tzinfo=UTC)
+LONGEST_LOCK_DAYS = 400
 SHOP, OWN = "s-" + "a" * 20, "s-" + "b" * 20
 
 
@@ -59,7 +61,7 @@ class World:
         self.cloud = cloud
         self.database = Database(f"sqlite:///{folder}/jitgate.db")
         self.own = Opened(LocalFolder(folder / "objects"), LocalKeyFile.create(folder / "keys"))
-        self.pool = Pool(self.own, store_patience=BRIEF, key_patience=BRIEF)
+        self.pool = Pool(self.own, longest_lock_days=LONGEST_LOCK_DAYS, store_patience=BRIEF, key_patience=BRIEF)
         self.places = Places(self.database, self.pool)
         self.store, self.keys = (
             PlacedStore(self.places),
@@ -244,12 +246,35 @@ async def test_retention_goes_with_each_object_also_in_the_gateways_own_bucket(w
     with pytest.raises(UnfitStore, match="needs a bucket"):
         await world.pool.examine(local)
     async with world.pool.using(dataclasses.replace(place, retention_mode="", retention_days=0)) as own:
-        pool = Pool(own)
+        pool = Pool(own, longest_lock_days=LONGEST_LOCK_DAYS)
         async with pool.using(local) as opened:
             data = b"kept"
             await opened.store.put_if_absent("a", data, hashlib.sha256(data).hexdigest())
     async with s3_client(world.cloud.url) as client:
         assert (await client.call("head_object", Bucket=place.bucket, Key="a"))["ObjectLockMode"] == "GOVERNANCE"
+
+
+@pytest.mark.parametrize(
+    ("mode", "chosen", "days"), [("compliance", 36500, 400), ("governance", 401, 400), ("compliance", 399, 399)]
+)
+async def test_a_place_from_before_the_bound_takes_all_it_is_given_under_a_shorter_lock(
+    world: World, mode: str, chosen: int, days: int
+) -> None:
+    shop = await world.begin(SHOP, await world.place(retention_mode=mode, retention_days=chosen))
+    with structlog.testing.capture_logs() as logged:
+        for name in ("0001-000000.seg", "0001-000001.seg"):
+            await put(world, name_of(shop, name))
+    place = await world.places.of(SHOP)
+    assert place is not None
+    assert place.retention_days == chosen  # a place never changes
+    async with s3_client(world.cloud.url) as client:
+        kept = await client.call("head_object", Bucket=place.bucket, Key=name_of(shop, "0001-000001.seg"))
+    assert kept["ObjectLockMode"] == mode.upper()
+    assert (kept["ObjectLockRetainUntilDate"] - kept["LastModified"]).total_seconds() == pytest.approx(
+        days * 86400, abs=600
+    )
+    told = [(each["chosen_days"], each["days"]) for each in logged if each["event"].endswith("lock_shortened")]
+    assert told == ([(chosen, days)] if chosen > days else [])  # once, not with each object
 
 
 async def test_a_place_is_examined_as_recordings_will_use_it(world: World) -> None:
@@ -314,6 +339,22 @@ async def test_a_key_that_fails_is_told_once_and_counted_each_time_and_so_is_its
     provider.shutdown()
 
 
+async def test_a_key_that_may_wrap_and_not_unwrap_is_told_of_once(world: World) -> None:
+    place = await world.place()
+    shop = encryption_context(await world.begin(SHOP, place))
+    key = await world.keys.generate_data_key(shop)
+    world.cloud.trouble = lambda call, ask: (
+        kms_error("DisabledException") if call.operation == "Decrypt" else ask()
+    )
+    for _ in range(3):
+        await world.keys.generate_data_key(shop)
+        with pytest.raises(KeyUnavailable):
+            await world.keys.unwrap(key.wrapped, shop)
+    async with world.database.read() as connection:
+        found = [event for _, event in await events.page(connection, [("shop", "*")], events.Filter(), 10)]
+    assert [(each.type, each.details["operation"]) for each in found] == [("recording_key.failed", "unwrap")]
+
+
 async def test_a_key_behind_an_alias_may_have_been_another_of_the_account(world: World) -> None:
     def key(account: str, name: str, region: str = REGION) -> Allowance:
         arn = f"arn:aws:kms:{region}:{OWNER}:{name}"
@@ -354,7 +395,7 @@ async def test_without_the_database_recordings_wait_and_none_begins(world: World
 
 
 async def test_places_are_kept_open_up_to_a_bound_and_never_closed_in_use(world: World) -> None:
-    pool = Pool(world.own, limit=1, key_patience=BRIEF)
+    pool = Pool(world.own, longest_lock_days=LONGEST_LOCK_DAYS, limit=1, key_patience=BRIEF)
     first, second = (Place(account=name, key=f"arn:aws:kms:{REGION}:{OWNER}:key/{name}") for name in ("a1", "b2"))
     async with pool.using(first) as used:
         async with pool.using(second):

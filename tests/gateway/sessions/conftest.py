@@ -76,6 +76,12 @@ class Stay:
         async with asyncio.timeout(seconds):
             await self.call
 
+    async def gone(self) -> None:
+        """The client vanishes; its session is kept."""
+        self.client.vanish()
+        await self.over()
+        await until(lambda: self.rig.lifecycle.keeping.unattended)
+
     async def refused(self) -> Refused:
         with pytest.raises(Refused) as caught:
             await self.over()
@@ -131,7 +137,7 @@ class Rig:
         clock, changes, database = world.clock, world.changes, world.database
         # Real time passes, and the test's time on top of it.
         self.steady = lambda: time.monotonic() + clock.monotonic()
-        self.index = RecordingIndex(database, self.store, clock, changes, replica=replica)
+        self.index = RecordingIndex(database, clock, changes, replica=replica)
         self.recorder = Recorder(
             folder / "spool",
             self.store,
@@ -326,3 +332,9 @@ async def rig(world: World, tmp_path: Path) -> AsyncIterator[Rig]:
     await made.prefer()
     async with made.running():
         yield made
+
+
+@pytest.fixture
+async def keeping(rig: Rig) -> None:
+    """web-1 is a node that keeps its sessions."""
+    await rig.with_agent()

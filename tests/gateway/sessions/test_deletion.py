@@ -1,7 +1,7 @@
 """Recordings that retention or an administrator deletes: crash safe, told, and a tombstone stays (R27)."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 
 import pytest
@@ -14,6 +14,7 @@ from gateway.sessions.deletion import Deletions
 from gateway.sessions.model import RecordingStatus, SessionRecording
 from gateway.store import deletions, recording_tables, recordings, requests
 from recorder.errors import StoreUnavailable
+from recorder.ports import ObjectInfo
 from recorder.service import Recorder
 from recorder.spool import SessionFolder
 from tests.gateway.sessions.conftest import Rig
@@ -92,6 +93,23 @@ async def test_what_was_kept_long_enough_is_deleted_and_its_tombstone_stays(rig:
     assert gone.manifest_sha256 == hashlib.sha256(data).hexdigest()
     assert await manifest(rig, session_id) is None  # it holds the wrapped key
     assert await told(rig, session_id) == ["recording.deleting", "recording.deleted"]
+
+
+async def test_what_the_store_does_not_list_goes_as_well(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an object does that another program hid behind a delete marker."""
+    session_id = await recorded(rig)
+    worker = a_year(rig)
+
+    async def nothing(prefix: str) -> AsyncIterator[ObjectInfo]:
+        for _ in ():
+            yield ObjectInfo(prefix, 0)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(rig.store, "list", nothing)
+        rig.world.clock.advance(days=366)
+        assert (await worker.mark_old(), await worker.sweep()) == (1, 1)
+    assert await objects(rig) == []
+    assert (await found(rig, session_id)).status is RecordingStatus.DELETED
 
 
 async def test_a_clock_that_was_set_deletes_nothing(rig: Rig) -> None:

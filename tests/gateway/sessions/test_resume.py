@@ -1,34 +1,20 @@
-"""Clients that vanish and come back; nodes that go away and come back (R25, R27)."""
+"""Clients that vanish and come back: nothing is missing, repeated or open to others (R24, R27)."""
 
-import asyncio
-import time
 from dataclasses import replace
 
 import pytest
 
 from gateway.errors import Kind
 from gateway.nodes.ports import Exited
-from gateway.sessions import pump
 from gateway.sessions.model import End, Resuming
-from gateway.store import sessions, tables
+from gateway.store import sessions
 from gateway.store.preferences import RecordingMode
 from recorder.model import Durability
 from tests.gateway.sessions.client import data, eof, hangup, until, window
 from tests.gateway.sessions.conftest import GRACE, Rig, Stay
 from tests.gateway.sessions.test_lifecycle import recorded_output
-from tests.gateway.sessions.test_watch import PROMISED_SECONDS, Act, give_back, lock_node, lock_user, retag, revoke
 
-
-@pytest.fixture(autouse=True)
-async def agent(rig: Rig) -> None:
-    await rig.with_agent()
-
-
-async def gone(rig: Rig, stay: Stay) -> None:
-    """The client vanishes."""
-    stay.client.vanish()
-    await stay.over()
-    await until(lambda: rig.lifecycle.keeping.unattended)
+pytestmark = pytest.mark.usefixtures("keeping")
 
 
 async def test_a_client_comes_back_and_nothing_is_missing_or_repeated(rig: Rig) -> None:
@@ -42,7 +28,7 @@ async def test_a_client_comes_back_and_nothing_is_missing_or_repeated(rig: Rig) 
     await until(lambda: stay.client.output() == b"one\n" and rig.process().input == b"make\n")
     rig.process().say(b"lost on the way\n")
     await until(lambda: len(stay.client.output()) == 20)
-    await gone(rig, stay)
+    await stay.gone()
     rig.process().say(b"nobody was there\n", stderr=True)
     assert (await rig.session(session_id)).ended_at is None
 
@@ -87,7 +73,7 @@ async def test_who_has_nothing_gets_what_is_kept(rig: Rig) -> None:
     await until(lambda: len(stay.client.output()) == 36)
     stay.client.say(window(17))
     await until(lambda: rig.process().oldest == 17)
-    await gone(rig, stay)
+    await stay.gone()
     back = await rig.back(session_id)
     await until(lambda: len(back.client.frames) == 2)
     assert back.client.frames[0].opened.output_offset == 17
@@ -110,72 +96,12 @@ async def test_input_that_was_taken_is_not_taken_again(rig: Rig) -> None:
     session_id = await stay.opened()
     stay.client.say(data(b"rm -r build\n"), eof())
     await until(lambda: rig.process().eof)
-    await gone(rig, stay)
+    await stay.gone()
     back = await rig.back(session_id, 0)
     await back.opened()
     opened = back.client.frames[0].opened
     assert (opened.input_offset, opened.input_ended) == (12, True)
     assert rig.process().input == b"rm -r build\n"
-
-
-@pytest.mark.parametrize("how", ["not asked for", "no agent"])
-async def test_other_sessions_end_with_their_call(rig: Rig, how: str) -> None:
-    if how == "no agent":
-        async with rig.world.database.transaction() as tx:
-            await rig.world.set(tx.connection, tables.nodes, rig.kept.node_id, connector="ssh")
-    stay = await rig.stay(resumable=how == "no agent")
-    session_id = await stay.opened()
-    assert stay.client.frames[0].opened.grace_seconds == 0
-    stay.client.vanish()
-    assert (await rig.ended(session_id)).end is End.CLIENT_GONE
-    assert (await (await rig.back(session_id)).refused()).reason == "SESSION_ENDED"
-    stay = await rig.stay(resumable=how == "no agent")
-    session_id = await stay.opened()
-    assert (await (await rig.back(session_id)).refused()).reason == "SESSION_NOT_RESUMABLE"
-    assert not stay.call.done()
-
-
-@pytest.mark.rule("R25")
-async def test_nobody_comes_back(rig: Rig) -> None:
-    stay = await rig.stay(resumable=True)
-    session_id = await stay.opened()
-    await gone(rig, stay)
-    rig.world.clock.advance(seconds=GRACE - 1)
-    rig.watch.tick()
-    assert (await rig.session(session_id)).ended_at is None
-    rig.process().say(b"until the end")
-    rig.world.clock.advance(seconds=1)
-    session = await rig.ended(session_id)
-    assert (session.end, session.end_message) == (
-        End.CLIENT_GONE,
-        "The client did not come back within 5 minutes.",
-    )
-    assert rig.process().is_killed
-    await rig.recorded(session_id)
-    assert await recorded_output(rig, session_id) == b"until the end"
-    assert (await (await rig.back(session_id)).refused()).reason == "SESSION_ENDED"
-
-
-async def test_a_client_that_leaves_for_good_ends_the_session_at_once(rig: Rig) -> None:
-    stay = await rig.stay(resumable=True)
-    session_id = await stay.opened()
-    stay.client.say(hangup())
-    await stay.over()
-    assert (await rig.ended(session_id)).end is End.CLIENT_GONE
-    assert rig.process().is_killed
-
-
-async def test_a_client_that_vanishes_before_it_knows_its_session(rig: Rig) -> None:
-    rig.kept.answers.clear()
-    stay = await rig.stay(resumable=True)
-    await until(rig.lifecycle._calls.__len__)
-    await asyncio.sleep(0.02)
-    stay.call.cancel()
-    rig.kept.answers.set()
-    while not (listed := await rig.all_sessions()):
-        await asyncio.sleep(0.005)
-    assert (await rig.ended(listed[0].id)).end is End.CLIENT_GONE
-    assert rig.process().is_killed
 
 
 async def test_half_a_call_that_is_closed_is_no_end_of_input(rig: Rig) -> None:
@@ -260,77 +186,12 @@ async def test_a_session_of_another_gateway_is_asked_for_there(rig: Rig) -> None
     assert (refused.kind, refused.reason) == (Kind.UNAVAILABLE, "SESSION_ELSEWHERE")
 
 
-@pytest.mark.rule("R25")
-async def test_a_locked_user_does_not_come_back(rig: Rig) -> None:
-    stay = await rig.stay(resumable=True)
-    session_id = await stay.opened()
-    await gone(rig, stay)
-    token = await rig.token("alice", (await rig.session(session_id)).request_id)
-    async with rig.world.database.transaction() as tx:
-        await rig.world.set(tx.connection, tables.users, "alice", locked_at=rig.world.clock())
-    refused = await (await rig.back(session_id, token=token)).refused()
-    assert refused.reason in {"USER_LOCKED", "SESSION_ENDED"}  # the watch may have been there before
-    assert (await rig.ended(session_id)).end is End.LOCKED
-
-
-@pytest.mark.alone
-@pytest.mark.rule("R25")
-@pytest.mark.parametrize(
-    ("act", "end"),
-    [
-        (revoke, End.REVOKED),
-        (give_back, End.RETURNED),
-        (lock_user, End.LOCKED),
-        (lock_node, End.LOCKED),
-        (retag, End.REVOKED),
-    ],
-)
-async def test_access_that_ends_takes_sessions_along_that_nobody_is_in(rig: Rig, act: Act, end: End) -> None:
-    request_id = (await rig.world.ask("alice", "web-1")).life.id
-    stay = await rig.stay(request_id=request_id, resumable=True)
-    session_id = await stay.opened()
-    await gone(rig, stay)
-    rig.process().say(b"recorded")
-    await act(rig.world, request_id)
-    answered = time.monotonic()
-    await until(lambda: rig.process().is_killed, PROMISED_SECONDS)
-    session = await rig.ended(session_id)
-    assert time.monotonic() - answered < PROMISED_SECONDS
-    assert session.end is end
-    await rig.recorded(session_id)
-    assert await recorded_output(rig, session_id) == b"recorded"
-    assert not rig.watch.live
-
-
-@pytest.mark.rule("R25")
-async def test_windows_administrators_and_idleness_end_what_nobody_is_in(rig: Rig) -> None:
-    await rig.prefer(idle_timeout_minutes=4)
-    for how, end in (("window", End.WINDOW_ENDED), ("terminate", End.TERMINATED), ("idle", End.IDLE)):
-        stay = await rig.stay(resumable=True)
-        session_id = await stay.opened()
-        if how == "window":
-            for _ in range(20):
-                rig.world.clock.advance(minutes=3 - 0.01)
-                rig.process().say(b".")
-        await gone(rig, stay)
-        match how:
-            case "window":
-                rig.world.clock.advance(minutes=1)
-            case "terminate":
-                await rig.sessions.terminate(await rig.world.caller("root"), session_id, "maintenance")
-            case "idle":
-                rig.world.clock.advance(minutes=4)
-        session = await rig.ended(session_id)
-        assert session.end is end
-        assert rig.process().is_killed
-
-
 async def test_how_it_ended_waits_for_the_client(rig: Rig) -> None:
     stay = await rig.stay(resumable=True)
     session_id = await stay.opened()
     rig.process().say(b"abc")
     await until(lambda: stay.client.output() == b"abc")
-    await gone(rig, stay)
+    await stay.gone()
     rig.process().say(b"def")
     rig.process().exits(Exited(7))
     assert (await rig.session(session_id)).ended_at is None
@@ -340,111 +201,18 @@ async def test_how_it_ended_waits_for_the_client(rig: Rig) -> None:
         assert back.client.output() == b"def"
         assert back.client.exit is not None
         assert back.client.exit.status == 7
-        await gone(rig, back)
+        await back.gone()
     for _ in range(2):  # and once with nothing that was missed
         back = await rig.back(session_id, 6)
         await until(lambda: back.client.exit)  # noqa: B023 - awaited within the turn
         if _ == 0:
-            await gone(rig, back)
+            await back.gone()
     back.client.say(hangup())
     await back.over()
     assert (await rig.ended(session_id)).end is End.EXITED
     assert rig.process().is_forgotten
     done = await rig.recorded(session_id)
     assert (done.output_bytes, done.gaps) == (6, 0)
-
-
-async def test_how_it_ended_waits_no_longer_than_the_grace(rig: Rig) -> None:
-    stay = await rig.stay(resumable=True)
-    session_id = await stay.opened()
-    await gone(rig, stay)
-    rig.process().exits(Exited(7))
-    rig.world.clock.advance(seconds=GRACE)
-    assert (await rig.ended(session_id)).end is End.EXITED
-
-
-async def test_a_client_that_does_not_say_that_it_knows(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pump, "HANGUP_SECONDS", 0.05)
-    stay = await rig.stay(resumable=True)
-    session_id = await stay.opened()
-    rig.process().exits(Exited(0))
-    await stay.over()
-    assert (await rig.ended(session_id)).end is End.EXITED
-    assert rig.process().is_forgotten
-
-
-async def test_a_node_that_goes_away_and_comes_back(rig: Rig) -> None:
-    stay = await rig.stay(resumable=True)
-    session_id = await stay.opened()
-    node = rig.kept.sessions[-1]
-    node.cut()
-    rig.world.clock.advance(seconds=1)
-    rig.watch.tick()
-    node.back()
-    node.cut()
-    stay.client.say(data(b"typed meanwhile"))
-    assert stay.client.notices() == []
-    rig.world.clock.advance(seconds=2)
-    await until(lambda: len(stay.client.notices()) == 1)
-    rig.process().say(b"said meanwhile")
-    assert stay.client.output() == b""
-    node.back()
-    await until(lambda: len(stay.client.notices()) == 2 and stay.client.output() == b"said meanwhile")
-    assert ["interrupted" in stay.client.notices()[0], "is back" in stay.client.notices()[1]] == [True, True]
-    assert rig.process().input == b"typed meanwhile"
-
-    node.cut()
-    rig.world.clock.advance(seconds=GRACE)
-    await stay.over()
-    assert (await rig.ended(session_id)).end is End.NODE_GONE
-    assert rig.process().is_killed
-
-
-async def test_a_client_comes_back_while_the_node_is_away(rig: Rig) -> None:
-    stay = await rig.stay(resumable=True)
-    session_id = await stay.opened()
-    rig.process().say(b"abc")
-    await until(lambda: stay.client.output() == b"abc")
-    await gone(rig, stay)
-    node = rig.kept.sessions[-1]
-    node.cut()
-    rig.world.clock.advance(seconds=2)
-    back = await rig.back(session_id, 1)
-    await back.opened()
-    await until(back.client.notices)
-    node.back()
-    await until(lambda: back.client.output() == b"bc")
-    node.lose()
-    await until(lambda: back.client.exit)
-    back.client.say(hangup())
-    await back.over()
-    assert (await rig.ended(session_id)).end is End.NODE_GONE
-
-
-async def test_a_node_that_lost_a_session_that_nobody_is_in(rig: Rig) -> None:
-    stay = await rig.stay(resumable=True)
-    session_id = await stay.opened()
-    await gone(rig, stay)
-    rig.kept.sessions[-1].lose()
-    assert (await rig.ended(session_id)).end is End.NODE_GONE
-
-
-async def test_who_is_not_there_counts(rig: Rig) -> None:
-    stay = await rig.stay(resumable=True)
-    await stay.opened()
-    await gone(rig, stay)
-    rig.lifecycle._capacity = 1
-    assert (await (await rig.stay(resumable=True)).refused()).reason == "TOO_MANY_SESSIONS"
-    back = await rig.back(stay.client.session_id)
-    await back.opened()
-
-
-async def test_broken_frames_end_a_session_that_could_be_resumed(rig: Rig) -> None:
-    stay = await rig.stay(resumable=True)
-    session_id = await stay.opened()
-    stay.client.say(data(b"x", 17))
-    assert (await stay.refused()).reason == "BROKEN_FRAMES"
-    assert (await rig.ended(session_id)).end is End.CLIENT_GONE
 
 
 @pytest.mark.rule("R27")
@@ -455,21 +223,11 @@ async def test_best_effort_is_resumed_without_its_recording(rig: Rig) -> None:
     rig.process().say(b"abc")
     await until(lambda: stay.client.output() == b"abc")
     rig.watch.live[0].recording.fail("no space left on device")  # type: ignore[union-attr]  # it is recorded
-    await gone(rig, stay)
+    await stay.gone()
     rig.process().say(b"def")
     back = await rig.back(session_id, 2)
     await until(lambda: back.client.output() == b"cdef")
     assert not back.client.frames[0].opened.recorded
-
-
-@pytest.mark.rule("R27")
-async def test_a_recording_that_fails_ends_a_strict_session_that_nobody_is_in(rig: Rig) -> None:
-    stay = await rig.stay(resumable=True)
-    session_id = await stay.opened()
-    await gone(rig, stay)
-    rig.watch.live[0].recording.fail("no space left on device")  # type: ignore[union-attr]  # it is recorded
-    assert (await rig.ended(session_id)).end is End.RECORDING_FAILED
-    assert rig.process().is_killed
 
 
 async def test_a_slow_client_that_vanishes_holds_nothing_up(rig: Rig) -> None:
@@ -477,7 +235,7 @@ async def test_a_slow_client_that_vanishes_holds_nothing_up(rig: Rig) -> None:
     session_id = await stay.opened()
     rig.process().say(bytes(1 << 20))
     await until(lambda: rig.budget.used)
-    await gone(rig, stay)
+    await stay.gone()
     assert rig.budget.used == 0
     await until(lambda: rig.watch.live[0].relay.recorded.output == 1 << 20)
     back = await rig.back(session_id, 1)

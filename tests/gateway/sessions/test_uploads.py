@@ -99,6 +99,26 @@ async def test_a_store_that_is_away_and_comes_back(rig: Rig) -> None:
     assert await told(rig, session_id) == ["recording.upload_failed", "recording.completed"]
 
 
+async def test_what_waits_shows_within_the_scopes_of_who_asks(rig: Rig) -> None:
+    rig.store.is_away = True
+    session_id = await say_and_exit(rig)
+    await eventually(lambda: failing(rig, session_id))
+    ada = await rig.world.caller("ada")
+    for role in (Role.AUDITOR, Role.NODE_ADMINISTRATOR):
+        for account, region, seen in (
+            ("default", "default", [session_id]),
+            ("*", "*", [session_id]),
+            ("default", "elsewhere", []),
+            ("elsewhere", "default", []),
+        ):
+            caller = replace(ada, grants=(RoleGrant("user", "ada", role, account, region),))
+            found, more = await rig.uploads.find(caller, ANYWHERE, 100)
+            assert ([each.session_id for each in found], more) == (seen, False), (role, account, region)
+    assert await rig.uploads.find(replace(ada, grants=()), ANYWHERE, 100) == ([], False)
+    rig.store.is_away = False
+    await rig.recorded(session_id)
+
+
 async def failing(rig: Rig, session_id: str) -> bool:
     return "recording.upload_failed" in await told(rig, session_id)
 

@@ -120,6 +120,19 @@ async def test_a_deleted_object_leaves_no_version_behind(moto: str) -> None:
         assert "DeleteMarkers" not in left
 
 
+async def test_what_was_stored_before_there_were_versions_goes_as_well(moto: str) -> None:
+    async with s3_client(moto) as client:
+        name = await new_bucket(client)
+        store = S3Store(client, Bucket(name))
+        await put(store)
+        versions = {"Status": "Enabled"}
+        await client.call("put_bucket_versioning", Bucket=name, VersioningConfiguration=versions)
+        await store.delete("a/b.seg")
+        left = await client.call("list_object_versions", Bucket=name, Prefix="a/")
+        assert "Versions" not in left
+        assert "DeleteMarkers" not in left
+
+
 async def test_what_object_lock_retains_stays_and_says_why(moto: str) -> None:
     async with s3_client(moto) as client:
         bucket = Bucket(
