@@ -118,13 +118,13 @@ data "aws_iam_policy_document" "recordings_key" {
   }
 
   statement {
-    sid       = "PlaybackOpensThem"
+    sid       = "PlaybackAndAuditorsOpenThem"
     actions   = ["kms:Decrypt"]
     resources = ["*"]
 
     principals {
       type        = "AWS"
-      identifiers = [aws_iam_role.playback.arn]
+      identifiers = concat([aws_iam_role.playback.arn], aws_iam_role.auditor[*].arn)
     }
 
     condition {
@@ -162,6 +162,11 @@ data "aws_iam_policy_document" "manifests_key" {
   }
 }
 
+# S3 says what it encrypts: the bucket while the bucket has a key of its own, the object otherwise.
+locals {
+  contexts_of_bucket = [aws_s3_bucket.recordings.arn, "${aws_s3_bucket.recordings.arn}/*"]
+}
+
 data "aws_iam_policy_document" "bucket_key" {
   source_policy_documents = [data.aws_iam_policy_document.administration.json]
 
@@ -180,22 +185,38 @@ data "aws_iam_policy_document" "bucket_key" {
       variable = "kms:ViaService"
       values   = ["s3.${data.aws_region.here.name}.amazonaws.com"]
     }
-  }
-
-  statement {
-    sid       = "ReadThroughTheBucketAlone"
-    actions   = ["kms:Decrypt"]
-    resources = ["*"]
-
-    principals {
-      type        = "AWS"
-      identifiers = [aws_iam_role.playback.arn]
-    }
 
     condition {
-      test     = "StringEquals"
-      variable = "kms:ViaService"
-      values   = ["s3.${data.aws_region.here.name}.amazonaws.com"]
+      test     = "StringLike"
+      variable = "kms:EncryptionContext:aws:s3:arn"
+      values   = local.contexts_of_bucket
+    }
+  }
+
+  dynamic "statement" {
+    for_each = length(var.auditors) == 0 ? [] : [aws_iam_role.auditor[*].arn]
+
+    content {
+      sid       = "ReadThroughTheBucketAlone"
+      actions   = ["kms:Decrypt"]
+      resources = ["*"]
+
+      principals {
+        type        = "AWS"
+        identifiers = statement.value
+      }
+
+      condition {
+        test     = "StringEquals"
+        variable = "kms:ViaService"
+        values   = ["s3.${data.aws_region.here.name}.amazonaws.com"]
+      }
+
+      condition {
+        test     = "StringLike"
+        variable = "kms:EncryptionContext:aws:s3:arn"
+        values   = local.contexts_of_bucket
+      }
     }
   }
 }

@@ -14,5 +14,6 @@ data "aws_caller_identity" "here" {}
 data "aws_region" "here" {}
 
 locals {
-  objects = "${aws_s3_bucket.recordings.arn}/${var.prefix}*"
+  objects   = "${aws_s3_bucket.recordings.arn}/${var.prefix}*"
+  retention = var.retention == null ? var.object_lock : var.retention
 }

@@ -7,8 +7,16 @@ resource "aws_iam_role" "writer" {
 
 resource "aws_iam_role" "playback" {
   name                 = "${var.name}-playback"
-  description          = "Jitgate: opens data keys of recordings and reads objects. Writes nothing."
-  assume_role_policy   = data.aws_iam_policy_document.assumed_to_play.json
+  description          = "Jitgate: opens data keys of recordings. Reads and writes nothing; the gateway reads objects as the writer."
+  assume_role_policy   = data.aws_iam_policy_document.assumed_by_gateways.json
+  max_session_duration = 3600
+}
+
+resource "aws_iam_role" "auditor" {
+  count                = length(var.auditors) == 0 ? 0 : 1
+  name                 = "${var.name}-auditor"
+  description          = "Reads and opens recordings without a gateway. Writes nothing."
+  assume_role_policy   = data.aws_iam_policy_document.assumed_by_auditors[0].json
   max_session_duration = 3600
 }
 
@@ -33,19 +41,15 @@ data "aws_iam_policy_document" "assumed_by_gateways" {
   }
 }
 
-data "aws_iam_policy_document" "assumed_to_play" {
-  source_policy_documents = [data.aws_iam_policy_document.assumed_by_gateways.json]
+data "aws_iam_policy_document" "assumed_by_auditors" {
+  count = length(var.auditors) == 0 ? 0 : 1
 
-  dynamic "statement" {
-    for_each = length(var.auditors) == 0 ? [] : [var.auditors]
+  statement {
+    actions = ["sts:AssumeRole"]
 
-    content {
-      actions = ["sts:AssumeRole"]
-
-      principals {
-        type        = "AWS"
-        identifiers = statement.value
-      }
+    principals {
+      type        = "AWS"
+      identifiers = var.auditors
     }
   }
 }
@@ -59,8 +63,51 @@ resource "aws_iam_role_policy" "writer" {
 data "aws_iam_policy_document" "writer" {
   statement {
     sid       = "PutAndCompare"
-    actions   = ["s3:PutObject", "s3:PutObjectRetention", "s3:GetObject"]
+    actions   = ["s3:PutObject", "s3:GetObject"]
     resources = [local.objects]
+  }
+
+  # A put that names a retention needs it. It lengthens that of what is there as well, so it has an end; it shortens none.
+  dynamic "statement" {
+    for_each = local.retention == null ? [] : [local.objects]
+    content {
+      sid       = "Retain"
+      actions   = ["s3:PutObjectRetention"]
+      resources = [statement.value]
+    }
+  }
+
+  # A day more than is named: the gateway's clock may be ahead of AWS's.
+  dynamic "statement" {
+    for_each = local.retention == null ? [] : [local.retention.days + 1]
+    content {
+      sid       = "RetainNoLonger"
+      effect    = "Deny"
+      actions   = ["s3:PutObject", "s3:PutObjectRetention"]
+      resources = [local.objects]
+
+      condition {
+        test     = "NumericGreaterThan"
+        variable = "s3:object-lock-remaining-retention-days"
+        values   = [statement.value]
+      }
+    }
+  }
+
+  dynamic "statement" {
+    for_each = local.retention == null ? [] : setsubtract(["GOVERNANCE", "COMPLIANCE"], [local.retention.mode])
+    content {
+      sid       = "RetainInOneMode"
+      effect    = "Deny"
+      actions   = ["s3:PutObject", "s3:PutObjectRetention"]
+      resources = [local.objects]
+
+      condition {
+        test     = "StringEquals"
+        variable = "s3:object-lock-mode"
+        values   = [statement.value]
+      }
+    }
   }
 
   # Without it a missing object answers "access denied" instead of "missing".
@@ -121,6 +168,21 @@ resource "aws_iam_role_policy" "playback" {
 }
 
 data "aws_iam_policy_document" "playback" {
+  statement {
+    sid       = "OpenDataKeys"
+    actions   = ["kms:Decrypt"]
+    resources = [aws_kms_key.recordings.arn]
+  }
+}
+
+resource "aws_iam_role_policy" "auditor" {
+  count  = length(var.auditors) == 0 ? 0 : 1
+  name   = "recordings"
+  role   = aws_iam_role.auditor[0].id
+  policy = data.aws_iam_policy_document.auditor.json
+}
+
+data "aws_iam_policy_document" "auditor" {
   statement {
     sid       = "Read"
     actions   = ["s3:GetObject"]

@@ -42,13 +42,13 @@ variable "gateways" {
 }
 
 variable "auditors" {
-  description = "ARNs that may assume the playback role besides gateways, to read recordings without one."
+  description = "ARNs that may assume a role of their own, to read and open recordings without a gateway; none: no such role."
   type        = list(string)
   default     = []
 }
 
 variable "external_id" {
-  description = "As external_id of the configuration; null where none is sent."
+  description = "As external_id of the configuration: gateways must send it when they assume a role; null where none is sent."
   type        = string
   default     = null
 }
@@ -64,6 +64,20 @@ variable "object_lock" {
   validation {
     condition     = var.object_lock == null || contains(["GOVERNANCE", "COMPLIANCE"], try(var.object_lock.mode, ""))
     error_message = "object_lock.mode is GOVERNANCE or COMPLIANCE."
+  }
+}
+
+variable "retention" {
+  description = "The mode, and the most days, of a retention that the gateway may give an object (object_lock_mode and object_lock_days, or --retention of preferences). null: as object_lock, and none without it."
+  type = object({
+    mode = string
+    days = number
+  })
+  default = null
+
+  validation {
+    condition     = var.retention == null || contains(["GOVERNANCE", "COMPLIANCE"], try(var.retention.mode, ""))
+    error_message = "retention.mode is GOVERNANCE or COMPLIANCE."
   }
 }
 

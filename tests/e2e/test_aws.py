@@ -86,9 +86,11 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, cloud: Cloud) -> Iterator[
         "JITGATE_RECORDINGS__ORGANIZATION": "acme",
         "JITGATE_RECORDINGS__STORE": "s3",
         "JITGATE_RECORDINGS__KEY_PROVIDER": "aws_kms",
+        "JITGATE_RECORDINGS__LONGEST_OBJECT_LOCK_DAYS": "60",
         **{f"JITGATE_RECORDINGS__S3__{name}": value for name, value in s3.items()},
         **{f"JITGATE_RECORDINGS__KMS__{name}": value for name, value in kms.items()},
     }
+    environment["JITGATE_SESSION_LOG__TARGET"] = "stdout"
     process = GatewayProcess(tmp_path_factory.mktemp("gateway"), environment=environment)
     process.start()
     yield process
@@ -267,6 +269,32 @@ def test_an_account_is_recorded_in_its_own_bucket_and_found_there_for_good(on: S
     assert played(on, live.id) == b"theirs\n"
 
 
+@pytest.mark.rule("R26")
+def test_preferences_lock_nothing_for_longer_than_the_operator_says(on: Stage, cloud: Cloud) -> None:
+    jit = on.administrator.person
+    refused = jit.run("preferences", "set", "--retention", "compliance:61")
+    assert refused.returncode != 0
+    assert "must be at most 60 days" in refused.stderr.decode()
+    assert "recordings.longest_object_lock_days" in refused.stderr.decode()
+    assert "as the store says" in jit.run("preferences", "show").stdout.decode()
+    try:
+        set_ = jit.run("preferences", "set", "--retention", "compliance:60")
+        assert "compliance, 60 days" in set_.stdout.decode(), set_.stderr
+        live = run(on.alice.client, on.token(), "echo locked")
+        complete(on, live.id)
+        assert {asyncio.run(locked(cloud, key)) for key in cloud.objects(live.id)} == {("COMPLIANCE", 60)}
+    finally:
+        prefer(on)
+
+
+async def locked(cloud: Cloud, key: str) -> tuple[str, int]:
+    """Mode and days of an object's lock."""
+    async with s3_client(cloud.proxy.url) as client:
+        kept = await client.call("head_object", Bucket=cloud.bucket, Key=key)
+    left = kept["ObjectLockRetainUntilDate"] - kept["LastModified"]
+    return kept["ObjectLockMode"], round(left.total_seconds() / 86400)
+
+
 def reason(on: Stage, session_id: str) -> str:
     recording = on.dave.call("RecordingService/GetRecording", session_id=session_id)["recording"]
     return str(recording.get("status_reason", ""))
@@ -327,6 +355,34 @@ def test_output_goes_to_a_log_group_while_the_session_runs(on: Stage, cloud: Clo
         assert lines[-1]["status"] == 0
     finally:
         prefer(on)
+
+
+@pytest.mark.rule("R26")
+def test_output_goes_to_standard_output_where_no_group_is_named(on: Stage) -> None:
+    def told(session_id: str, kind: str) -> list[dict[str, Any]]:
+        """Whole lines of a session, once there is one of that type; the first start says other things as well."""
+        said = [json.loads(line) for line in on.gateway.out.read_text().split("\n")[:-1] if line.startswith("{")]
+        lines = [line for line in said if line["session"] == session_id]
+        return lines if any(line["type"] == kind for line in lines) else []
+
+    assert diagnoses(on)["session logs"]["healthy"]
+    prefer(on, log_sessions=True)
+    try:
+        with Live(on.alice.client, on.token(), command="echo seen; read line; echo said $line") as live:
+            live.until_output(b"seen\n")
+            lines = wait_for(lambda: told(live.id, "output"), 30, "the first line")
+            assert [line.get("output") for line in lines] == [None, "seen\n"]
+            live.send(b"good\n")
+            live.until_over()
+        lines = wait_for(lambda: told(live.id, "end"), 30, "the last line")
+        assert [line["number"] for line in lines] == list(range(1, len(lines) + 1))
+        assert "".join(line.get("output", "") for line in lines) == "seen\nsaid good\n"
+        assert {line["user"] for line in lines} == {"alice"}
+    finally:
+        prefer(on)
+    unlogged = run(on.alice.client, on.token(), "echo quiet")
+    complete(on, unlogged.id)
+    assert unlogged.id not in on.gateway.out.read_text()
 
 
 async def make_group(cloud: Cloud, group: str) -> None:
