@@ -227,7 +227,8 @@ class Request:
 
     `window_start` and `window_end` are None until the access duration counts. `updated_at` is the time of
     the last event. `end_reason` and `ended_at` are set exactly when the status is final; `ended_at` is when
-    access or waiting was over, which may be earlier than the event that says so.
+    access or waiting was over, which may be earlier than the event that says so. `ended_by`: the user who did
+    that; empty: time or the gateway itself.
     """
 
     id: str
@@ -248,6 +249,7 @@ class Request:
     ended_at: datetime | None = None
     end_reason: EndReason | None = None
     end_note: str = ""
+    ended_by: str = ""
 
     @property
     def policy(self) -> PolicyRef | None:

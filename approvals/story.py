@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from approvals.model import Actor, EndReason, Request, Status
+from approvals.model import OPENING_FAILURES, Actor, EndReason, Request, Status
 from approvals.outcomes import EventKind, RequestEvent, Transition
 
 ENDINGS = {
@@ -51,6 +51,8 @@ def end(
         ended_at=ended_at or now,
         end_reason=reason,
         end_note=note,
+        # What the policies refuse at its opening is not ended by who asked.
+        ended_by=actor.user_id if actor and reason not in OPENING_FAILURES else "",
     )
     told = {**(details or {}), "end_reason": reason.value, "note": note}
     return Transition(ended, (event(ended, ENDINGS[status], actor, told),))

@@ -208,12 +208,13 @@ def assemble(
 
     places = Places(database, recordings.pool)
     store, data_keys = PlacedStore(places), PlacedKeys(places, KeysTold(database, clock))
-    index = RecordingIndex(database, store, clock, changes, replica=replica)
+    index = RecordingIndex(database, clock, changes, replica=replica)
     recorder = Recorder(
         settings.spool_directory,
         store,
         data_keys,
         recordings.signer,
+        public_keys=recordings.public_keys,
         durability=Durability(settings.recordings.durability),
         quota=settings.recordings.quota,
         observer=index,
@@ -267,7 +268,14 @@ def assemble(
         grants=Grants(database, ender, changes, clock),
         locks=Locks(database, ender, changes, clock),
         targets=Targets(database, ender, changes, clock),
-        preferences=SessionPreferences(database, changes, clock, recordings.pool, recordings.log_sinks),
+        preferences=SessionPreferences(
+            database,
+            changes,
+            clock,
+            recordings.pool,
+            recordings.log_sinks,
+            longest_lock_days=settings.recordings.longest_object_lock_days,
+        ),
         database=database,
         checks=(
             *checks(settings, database, recordings, providers, recorder.room),
@@ -356,7 +364,7 @@ def _deliverers(
 ) -> list[Deliverer]:
     """One worker for each channel and each sink."""
     carriers: dict[str, Carrier] = {
-        channel.plan.name: NoticeCarrier(database, channel) for channel in channels.notifiers
+        channel.plan.name: NoticeCarrier(database, channel, channel.plan.kind) for channel in channels.notifiers
     }
     sinks: dict[str, Carrier] = {sink.plan.name: SinkCarrier(sink) for sink in channels.sinks}
     return [

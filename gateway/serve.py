@@ -6,7 +6,7 @@ import fcntl
 import os
 import secrets
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,9 +15,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from gateway import keys as key_folder
-from gateway import recording_parts, telemetry
+from gateway import memory, recording_parts, telemetry
 from gateway.api.server import Listener
-from gateway.assembly import Assembly, assemble, http_routes, registration_service, sign_in_service
+from gateway.assembly import Assembly, Worker, assemble, http_routes, registration_service, sign_in_service
 from gateway.config import Configuration
 from gateway.http.app import application
 from gateway.http.listener import HttpListener
@@ -28,6 +28,7 @@ from gateway.notices.channels import BadChannel, Channels, open_channels
 from gateway.recording_parts import RecordingParts
 from gateway.store.database import Database
 from gateway.store.migrate import migrate
+from gateway.tasks import end_all
 from gateway.version import VERSION
 
 _log = structlog.get_logger("jitgate")
@@ -87,9 +88,25 @@ async def _channels(settings: Configuration) -> AsyncIterator[Channels]:
     except BadChannel as error:
         raise CannotStart(str(error)) from None
     try:
+        _require_a_way_in(settings, channels)
         yield channels
     finally:
         await channels.close()
+
+
+def _require_a_way_in(settings: Configuration, channels: Channels) -> None:
+    """For what chat services post. With an address that people and services know, another gateway may have it.
+
+    Raises CannotStart.
+    """
+    if settings.http_listen is not None or settings.http.public_url is not None:
+        return
+    for channel in channels.notifiers:
+        if channel.endpoints:
+            raise CannotStart(
+                f"[notifications.{channel.plan.name}] is for a service that posts to the web listener, and there "
+                "is none. Set http_listen, or http.public_url where another gateway has it"
+            )
 
 
 @contextlib.asynccontextmanager
@@ -114,7 +131,7 @@ async def _serving(
             )
         web = None if settings.http_listen is None else HttpListener(settings.http_listen, settings.http)
         parts.expander.public_url = (web.public_url if web else settings.http.public_url) or ""
-        async with _workers(parts):
+        async with _working(parts.workers):
             gateway, sign_in, agents = _listeners(settings, keys, parts)
             code = await ensure_first_administrator(database, utc_now)
             await gateway.start()
@@ -123,6 +140,7 @@ async def _serving(
             if web is not None:
                 await _start_web(web, settings, keys, parts)
             _greet(sign_in.address, keys, code)
+            memory.keep_what_is_there()
             _log.info(
                 "serving",
                 address=gateway.address,
@@ -178,13 +196,12 @@ def _listeners(settings: Configuration, keys: Keys, parts: Assembly) -> tuple[Li
 
 
 @contextlib.asynccontextmanager
-async def _workers(parts: Assembly) -> AsyncIterator[None]:
-    tasks = [asyncio.create_task(worker()) for worker in parts.workers]
+async def _working(workers: Sequence[Worker]) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(worker()) for worker in workers]
     try:
         yield
     finally:
-        for task in tasks:
-            task.cancel()
+        await end_all(tasks)
         await asyncio.gather(*tasks, return_exceptions=True)
 
 

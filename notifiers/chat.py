@@ -109,15 +109,27 @@ class NotFromThere(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Proof:
+    """What shows that the service sent a request.
+
+    `once`: of this request and no other. `until`, with a time zone: so long it is remembered; later every gateway
+    refuses it, also one whose clock is behind.
+    """
+
+    once: str = field(repr=False)
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
     """Where the service posts to: a path of the web listener, with the channel's name before it.
 
     `prove` raises NotFromThere unless the service sent it, and runs before anything of the body is read otherwise.
-    What it returns is taken once within ten minutes, by all gateways together; empty: as often as it comes.
+    What it returns is taken once, by all gateways together.
     """
 
     path: str
-    prove: Callable[[Incoming], Awaitable[str]]
+    prove: Callable[[Incoming], Awaitable[Proof]]
     answer: Callable[[Incoming, Desk], Awaitable[Outgoing]]
     max_body_bytes: int = 64 << 10
 

@@ -1,14 +1,12 @@
 """Notices on standard output, for trying things out and for whatever collects what a service prints."""
 
-import asyncio
-import sys
 from collections.abc import Mapping
-from typing import IO, Any
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from notifiers.errors import TryAgain
 from notifiers.model import Delivery, Receipt
+from notifiers.standard_output import Writer
 from notifiers.wording import Wording
 
 
@@ -21,17 +19,18 @@ class Console:
 
     concurrency = 1
 
-    def __init__(self, settings: ConsoleSettings, stream: IO[str] | None = None) -> None:
-        self._stream = stream
+    def __init__(self, settings: ConsoleSettings, writer: Writer | None = None) -> None:
+        self._writer = writer or Writer()
         self._wording = Wording()
 
     async def deliver(self, delivery: Delivery) -> Receipt:
-        # A pipe that nobody reads must not hold everything else up.
-        await asyncio.to_thread(self._write, self._as_text(delivery))
+        """Raises TryAgain."""
+        await self._writer.put(self._as_text(delivery))
         return Receipt()
 
     async def check(self) -> str:
-        await asyncio.to_thread(self._write, "")
+        """Raises TryAgain."""
+        await self._writer.put("")
         return "prints to standard output"
 
     async def close(self) -> None:
@@ -43,14 +42,6 @@ class Console:
         lines = [f"To {recipient.relation.value} {whom}: {said.title}", f"  {said.text}"]
         lines += [f"  {fact.label}: {fact.value}" for fact in said.facts]
         return "\n".join((*lines, ""))
-
-    def _write(self, text: str) -> None:
-        stream = self._stream or sys.stdout
-        try:
-            stream.write(text)
-            stream.flush()
-        except (OSError, ValueError) as gone:  # nobody reads any more, or it was closed
-            raise TryAgain(f"standard output takes nothing: {gone}") from None
 
 
 def make(settings: Mapping[str, Any]) -> Console:

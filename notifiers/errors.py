@@ -6,7 +6,10 @@ class NotDelivered(Exception):
 
 
 class TryAgain(NotDelivered):
-    """It may work later: the service is down, slow, or limits the rate. `after`: seconds that it asks for."""
+    """It may work later: the service is down, slow, or limits the rate.
+
+    `after`: seconds that the service asks for, and in which nothing is tried by this channel (at most an hour).
+    """
 
     def __init__(self, why: str, after: float | None = None) -> None:
         super().__init__(why)

@@ -103,6 +103,7 @@ class Subject:
     window_start: datetime | None = None
     window_end: datetime | None = None
     ended_at: datetime | None = None
+    ended_by: str = ""  # the user who did that; empty: time or the gateway itself
     end_reason: str = ""  # an id, such as NO_POLICY
     end_note: str = ""
     conflict: tuple[str, ...] = ()  # the policies and tags that contradict each other, a line each

@@ -1,6 +1,7 @@
 """What a channel is: one small class."""
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
 
 from notifiers.model import Delivery, Receipt
 
@@ -14,7 +15,8 @@ class Notifier(Protocol):
     """
 
     concurrency: int
-    """How many deliveries may run at once; the rate that the service allows is the notifier's own business."""
+    """How many deliveries may run at once. A service that limits its rate is left alone by raising TryAgain with
+    `after`: no delivery of this channel begins until then."""
 
     async def deliver(self, delivery: Delivery) -> Receipt:
         """Raises TryAgain or Undeliverable. It is cancelled when it takes longer than 30 s."""
@@ -24,3 +26,11 @@ class Notifier(Protocol):
 
     async def close(self) -> None:
         """Gives everything back. Nothing is delivered afterwards."""
+
+
+@runtime_checkable
+class Addressed(Protocol):
+    """A notifier that knows a wrong address when it sees it: a watcher with such a one stops the start."""
+
+    def check_address(self, address: Mapping[str, str]) -> None:
+        """Asks nobody. Raises Undeliverable."""

@@ -3,7 +3,7 @@
 What comes out is plain text. A channel escapes it in its own way, then cuts it (`notifiers.text`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +18,8 @@ from notifiers.text import cut, shown
 _BUILT_IN = Path(__file__).parent / "templates"
 _TITLE_LIMIT = 150
 _TEXT_LIMIT = 1000
+_RENDERED_LIMIT = 1 << 20
+"""Characters. What a template makes beyond that nobody would read, and everybody else would wait for."""
 _log = structlog.get_logger("jitgate.notices")
 
 LABELS: Mapping[str, str] = {
@@ -38,6 +40,7 @@ LABELS: Mapping[str, str] = {
     "comment": "Comment",
     "note": "Note",
     "conflict": "Conflict",
+    "ended": "Ended",
 }
 _END_WORDS = {
     "NO_POLICY": "No approval policy applies",
@@ -82,8 +85,9 @@ class Said:
 class Templates:
     """Ours, and an operator's that replace them, in a folder under the same names (`words/approved.txt`).
 
-    One of an operator's that cannot be rendered is told in the log, and ours is used: a notice is never lost for
-    its words. Templates get at nothing but what they are given; those that end in `.html` escape by themselves.
+    One of an operator's that cannot be rendered, says nothing or far too much, is told in the log, and ours is
+    used: a notice is never lost for its words. Templates get at nothing but what they are given; those that end in
+    `.html` escape by themselves.
     """
 
     def __init__(self, directory: Path | None = None) -> None:
@@ -91,9 +95,12 @@ class Templates:
         self._built_in = _environment(_BUILT_IN)
 
     def render(self, name: str, context: Mapping[str, object]) -> str:
+        """Never empty."""
         if self._own is not None:
             try:
-                return self._own.get_template(name).render(context).strip()
+                if made := _bounded(self._own.get_template(name).generate(context)):
+                    return made
+                _log.warning("template_failed", template=name, why="it says nothing")
             except TemplateNotFound as missing:
                 if missing.name != name:  # one that it wanted to include
                     _log.warning("template_failed", template=name, why=type(missing).__name__)
@@ -115,6 +122,17 @@ class Wording:
         title, _, text = words.partition("\n")
         body = " ".join(text.split())
         return Said(cut(shown(title.strip()), _TITLE_LIMIT), cut(shown(body), _TEXT_LIMIT), tuple(_facts(notice)))
+
+
+def _bounded(parts: Iterable[str]) -> str:
+    """Raises ValueError for more than anybody reads."""
+    made, size = [], 0
+    for part in parts:
+        size += len(part)
+        if size > _RENDERED_LIMIT:
+            raise ValueError("too long")
+        made.append(part)
+    return "".join(made).strip()
 
 
 def _environment(directory: Path) -> SandboxedEnvironment:
@@ -139,9 +157,11 @@ def duration(hours: float) -> str:
 
 
 def _context(notice: Notice, relation: Relation) -> dict[str, object]:
+    """What templates get; docs/operator.md lists it. Every fact has a value: what there is none of is empty."""
     subject = notice.subject
     waited = _waited(subject)
     return {
+        "link": notice.link,
         "requester": subject.requester,
         "node": subject.node_name or subject.node_id,
         "actor": notice.actor,
@@ -155,7 +175,9 @@ def _context(notice: Notice, relation: Relation) -> dict[str, object]:
         "decide_before": moment(subject.decide_before),
         "window_end": moment(subject.window_end),
         "end_words": _END_WORDS.get(subject.end_reason, "It is over"),
-        "facts": {fact.id: fact.value for fact in _facts(notice)},
+        "ended_by": subject.ended_by,
+        "ended_at": moment(subject.ended_at),
+        "facts": dict.fromkeys(LABELS, "") | {fact.id: fact.value for fact in _facts(notice)},
     }
 
 
@@ -186,11 +208,18 @@ def _facts(notice: Notice) -> Iterator[Fact]:
     for decided in subject.decisions:
         said = f": {decided.comment}" if decided.comment else ""
         values.append(("decision", f"{decided.user_id}, level {decided.level}, {moment(decided.at)}{said}"))
+    values.append(("ended", _ended(subject)))
     values.append(("comment", notice.comment))
     values.append(("note", subject.end_note if subject.end_note != notice.comment else ""))
     values += [("conflict", line) for line in subject.conflict]
     values.append(("request", subject.request_id))
     return (Fact(name, LABELS[name], shown(value)) for name, value in values if value)
+
+
+def _ended(subject: Subject) -> str:
+    """When, and by whom; empty: it has not."""
+    by = f" by {subject.ended_by}" if subject.ended_by else ""
+    return f"{moment(subject.ended_at)}{by}" if subject.ended_at is not None else ""
 
 
 def _both(name: str, node_id: str) -> str:

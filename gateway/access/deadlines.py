@@ -14,6 +14,7 @@ from approvals.retention import DEFAULT_RETENTION, purgeable_at
 from gateway.access.left_alone import LeftAlone
 from gateway.access.model import AccessRequest
 from gateway.access.transitions import Transitions
+from gateway.believed_clock import BelievedClock
 from gateway.identity.ports import Clock
 from gateway.store import events, outbox, requests
 from gateway.store.changes import Changes
@@ -24,9 +25,6 @@ _log = structlog.get_logger("jitgate.access")
 # The clock may be set, and other replicas make requests: never sleep longer than that.
 LONGEST_PAUSE = timedelta(seconds=2)
 _SHORTEST_PAUSE = timedelta(milliseconds=100)
-PURGE_EVERY = timedelta(hours=1)
-# A clock that ran that much faster or slower than time itself was set, and is not trusted with deleting.
-CLOCK_WAS_SET = timedelta(minutes=1)
 _BATCH = 100
 
 
@@ -51,8 +49,7 @@ class Deadlines:
         self._changes = changes
         self._transitions = transitions
         self._retention = retention
-        self._monotonic = monotonic
-        self._purged = (clock(), monotonic())
+        self._believed = BelievedClock(database, clock, monotonic, worker="deadlines")
         self._unreadable = LeftAlone(monotonic)
 
     async def run(self) -> None:
@@ -106,19 +103,9 @@ class Deadlines:
             return not isinstance(outcome, Refusal)
 
     async def purge(self) -> int:
-        """Once an hour, deletes the requests that ended longer ago than the retention; how many it deleted.
-
-        Only after an hour in which the clock agreed with the time that passed: a clock that is set ahead by
-        mistake must not cost a year of requests.
-        """
-        now, passed = self._clock(), self._monotonic()
-        last_now, last_passed = self._purged
-        elapsed = timedelta(seconds=passed - last_passed)
-        if elapsed < PURGE_EVERY:
-            return 0
-        self._purged = (now, passed)
-        if abs((now - last_now) - elapsed) > CLOCK_WAS_SET:
-            _log.warning("deadlines.clock_was_set", by=str((now - last_now) - elapsed))
+        """Once an hour, deletes the requests that ended longer ago than the retention; how many it deleted."""
+        now = await self._believed.hourly()
+        if now is None:
             return 0
         purged = 0
         while batch := await self._purge_batch(now):

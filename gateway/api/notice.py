@@ -29,7 +29,8 @@ class NoticeService(notice_pb2_grpc.NoticeServiceServicer):
         return pb.ListNoticesResponse(notices=map(_notice, found[:size]), next_page_token=token)
 
     async def RetryNotices(self, request: pb.RetryNoticesRequest, context: object) -> pb.RetryNoticesResponse:
-        return pb.RetryNoticesResponse(count=await self._backlog.retry(caller(), list(request.ids)))
+        count, outdated = await self._backlog.retry(caller(), list(request.ids))
+        return pb.RetryNoticesResponse(count=count, discarded=outdated)
 
     async def DiscardNotices(
         self, request: pb.DiscardNoticesRequest, context: object

@@ -65,7 +65,7 @@ class ChatDesk:
             await decide(caller, _known_form(click.request_id), comment, shown_level=click.shown_level)
         except (Refused, DatabaseUnavailable, WriteConflict) as stopped:
             refused = failures.refusal_of(stopped)
-            did = f"{click.action.value} {click.request_id}"
+            did = f"{click.action.value} {_named(click.request_id)}"
             return await self._refused(click.person, refused, click.request_id, did)
         return Reply(Verdict.DONE, _DONE[click.action])
 
@@ -94,7 +94,7 @@ class ChatDesk:
             refused = failures.refusal_of(stopped)
             if wanted is None:
                 return self._reply(refused, request_id)
-            return await self._refused(person, refused, request_id, f"{wanted.value} {request_id}")
+            return await self._refused(person, refused, request_id, f"{wanted.value} {_named(request_id)}")
         return Standing(
             subject=subject_of(request, "" if requester is None else requester.display_name),
             at=self._clock(),
@@ -148,6 +148,11 @@ def _impossible(could: Possible, wanted: Action) -> Refused:
         why or f"You can't {wanted.value} this, or not any more.",
         "See how it stands: jit requests show",
     )
+
+
+def _named(request_id: str) -> str:
+    """As the audit log may have it: whoever tampers with a click could send anything."""
+    return request_id if _ID.fullmatch(request_id) else "what is no request"
 
 
 def _known_form(request_id: str) -> str:

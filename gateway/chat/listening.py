@@ -6,6 +6,7 @@ from typing import Final
 import structlog
 
 from gateway.notices.channels import Channel
+from gateway.tasks import is_told_to_end
 from notifiers.chat import Desk
 from notifiers.errors import NotDelivered, TryAgain
 
@@ -27,6 +28,11 @@ class Listening:
                 _log.warning("chat.not_listening", channel=self._channel.plan.name, why=str(why))
                 asked = why.after if isinstance(why, TryAgain) else None
                 await asyncio.sleep(asked or _PAUSE_SECONDS)
+            except asyncio.CancelledError:
+                if is_told_to_end():
+                    raise
+                _log.warning("chat.not_listening", channel=self._channel.plan.name, why="it gave up by itself")
+                await asyncio.sleep(_PAUSE_SECONDS)
             except Exception:  # noqa: BLE001 - a plugin's fault: the others go on, and so does this one after a while
                 _log.exception("chat.not_listening", channel=self._channel.plan.name)
                 await asyncio.sleep(_PAUSE_SECONDS)

@@ -44,7 +44,7 @@ class _Proven:
             proof = await self._endpoint.prove(_incoming(request, body))
         except NotFromThere as why:
             raise self._refused(str(why)) from None
-        if proof and not await self._posts.is_first(self._channel, proof):
+        if not await self._posts.is_first(self._channel, proof):
             raise self._refused("the same was sent before")
         return self._channel
 

@@ -5,6 +5,7 @@ from gateway.identity.caller import Caller
 from gateway.identity.model import EVERYWHERE
 from gateway.identity.ports import Clock
 from gateway.notices.expanding import topic_of
+from gateway.notices.planning import FOR_DECIDERS
 from gateway.store import events, outbox
 from gateway.store.changes import Changes
 from gateway.store.database import Database
@@ -28,16 +29,20 @@ class NoticeBacklog:
         async with self._database.read() as connection:
             return await outbox.page(connection, dead_only=dead_only, limit=limit, after=after)
 
-    async def retry(self, caller: Caller, ids: list[str]) -> int:
-        """How many are tried again; without ids, all that were given up. Raises Refused NOT_PERMITTED."""
+    async def retry(self, caller: Caller, ids: list[str]) -> tuple[int, int]:
+        """How many are tried again, without ids all that were given up; and how many are discarded instead, since
+        they ask for a decision about a request that is not pending any more. Raises Refused NOT_PERMITTED."""
         caller.require(WRITE, EVERYWHERE, EVERYWHERE)
         async with self._database.transaction() as tx:
             channels = {waiting.channel for waiting in await outbox.backlog(tx.connection)}
+            outdated = await outbox.drop_outdated(tx.connection, ids, FOR_DECIDERS)
+            if outdated:
+                await events.append(tx.connection, self._event(caller, "discarded", outdated))
             count = await outbox.retry(tx.connection, ids, self._clock())
             if count:
                 await events.append(tx.connection, self._event(caller, "retried", count))
             tx.after_commit(lambda: self._changes.publish(*map(topic_of, channels)))
-        return count
+        return count, outdated
 
     async def discard(self, caller: Caller, ids: list[str]) -> int:
         """How many there were. Raises Refused NOT_PERMITTED, INVALID_FIELD."""

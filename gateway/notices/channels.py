@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final, Generic, TypeVar
 
 import structlog
@@ -11,11 +11,11 @@ from pydantic import ValidationError
 from gateway.notices.expanding import ChannelPlan, SinkPlan
 from gateway.notices.settings import ChannelSettings, SinkSettings
 from notifiers.chat import ChatNotifier, Desk, Endpoint
-from notifiers.errors import NotDelivered, TryAgain, Unusable
+from notifiers.errors import NotDelivered, TryAgain, Undeliverable, Unusable
 from notifiers.events.model import PublishedEvent
 from notifiers.events.ports import EventSink
 from notifiers.model import Delivery, Receipt
-from notifiers.ports import Notifier
+from notifiers.ports import Addressed, Notifier
 
 _log = structlog.get_logger("jitgate.notices")
 
@@ -71,6 +71,16 @@ class Channel:
     async def check(self) -> str:
         return await self._plugin.get().check()
 
+    def check_watchers(self) -> None:
+        """Raises BadChannel; for a channel that can't be used now nobody can tell."""
+        made = self._plugin.made
+        for place, watcher in enumerate(self.plan.watchers):
+            try:
+                if isinstance(made, Addressed):
+                    made.check_address(watcher.address)
+            except Undeliverable as wrong:
+                raise BadChannel(f"[notifications.{self.plan.name}]: watchers.{place}.address: {wrong}") from None
+
     @property
     def endpoints(self) -> Sequence[Endpoint]:
         """Where its chat service posts to; none for a channel that can't be used when the gateway starts."""
@@ -94,10 +104,12 @@ class Sink:
         self.plan = plan
         self._plugin = _Made(plan.name, make)
         self.at_once = 1
+        self.concurrency = 1
 
     def start(self) -> None:
         """Raises TryAgain: it can't be used now."""
-        self.at_once = self._plugin.get().at_once
+        made = self._plugin.get()
+        self.at_once, self.concurrency = made.at_once, made.concurrency
 
     async def put(self, events: Sequence[PublishedEvent]) -> Sequence[PublishedEvent]:
         return await self._plugin.get().put(events)
@@ -129,10 +141,13 @@ def open_channels(
     wanted: Mapping[str, ChannelSettings], sinks: Mapping[str, SinkSettings], *, source: str
 ) -> Channels:
     """`source` names this installation in events. Raises BadChannel."""
-    return Channels(
+    opened = Channels(
         tuple(_started(_channel(name, said)) for name, said in wanted.items()),
         tuple(_started(_sink(name, said, source)) for name, said in sinks.items()),
     )
+    for channel in opened.notifiers:
+        channel.check_watchers()
+    return opened
 
 
 def _channel(name: str, said: ChannelSettings) -> Channel:
@@ -150,24 +165,28 @@ def _sink(name: str, said: SinkSettings, source: str) -> Sink:
     return Sink(plan, lambda: _tried(factory, "events", name, said.own, source))
 
 
-def _factory(group: str, section: str, name: str, kind: str) -> Callable[..., Any]:
+def _factory(group: str, section: str, name: str, kind: str) -> EntryPoint:
     found = entry_points(group=group)
     if kind not in found.names:
         known = ", ".join(sorted(found.names))
         raise BadChannel(f"[{section}.{name}]: there is no kind {kind!r}; there are {known}")
-    factory: Callable[..., Any] = found[kind].load()
-    return factory
+    return found[kind]
 
 
-def _tried(factory: Callable[..., Any], section: str, name: str, *arguments: Any) -> Any:
+def _tried(factory: EntryPoint, section: str, name: str, *arguments: Any) -> Any:
+    """Raises BadChannel for settings that cannot be, Unusable for whatever else keeps a plugin from being made."""
     try:
-        return factory(*arguments)
+        return factory.load()(*arguments)
+    except Unusable:
+        raise
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(map(str, item['loc']))}: {item['msg'].removeprefix('Value error, ')}"
             for item in error.errors()
         )
         raise BadChannel(f"[{section}.{name}]: {problems}") from None
+    except Exception as fault:
+        raise Unusable(f"the plugin failed: {type(fault).__name__}: {fault}") from fault
 
 
 U = TypeVar("U", Channel, Sink)
@@ -176,6 +195,10 @@ U = TypeVar("U", Channel, Sink)
 def _started(each: U) -> U:
     try:
         each.start()
+    except BadChannel:
+        raise
     except NotDelivered as why:
         _log.warning("notices.unavailable", channel=each.plan.name, reason=str(why))
+    except Exception:  # noqa: BLE001 - a plugin's fault; it says so again when it is used
+        _log.exception("notices.unavailable", channel=each.plan.name)
     return each

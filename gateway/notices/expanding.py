@@ -148,7 +148,9 @@ class Expander:
         self, connection: AsyncConnection, number: int, event: Event, request: AccessRequest, now: datetime
     ) -> list[Due]:
         life = request.life
-        asked = await deciders(connection, life, now)
+        # The clock of the gateway that found somebody to be asked by now may be ahead of this one's.
+        at = max(now, event.at)
+        asked = await deciders(connection, life, at)
         requester = await directory.get(connection, life.requester.user_id, now)
         subject = subject_of(request, requester.display_name if requester else "")
         link = self.link_to(life.id)
@@ -158,7 +160,7 @@ class Expander:
             who = {*asked, *told, life.requester.user_id}
             known = await contacts.addresses(connection, channel.kind, who)
             reach = Reach(channel.notices, channel.watchers, known, told)
-            for planned in plan(event.type, life, asked, reach):
+            for planned in plan(event.type, life, asked, reach, at):
                 comment = str(event.details.get("details", {}).get("comment", ""))
                 notice = Notice(planned.kind, number, event.at, event.actor_id, subject, link, comment)
                 made.append(self._notice(channel.name, number, planned, notice, now))
@@ -180,9 +182,9 @@ def _due(lane: str, channel: str, number: int, subject: str, document: Mapping[s
     return Due(f"d-{secrets.token_hex(12)}", channel, lane, number, subject, document, 0, now, now)
 
 
-async def _told(connection: AsyncConnection, channel: str, subject: str) -> dict[str, Recipient]:
+async def _told(connection: AsyncConnection, channel: str, subject: str) -> frozenset[str]:
     found = map(recipient_from_json, await outbox.recipients(connection, channel, subject))
-    return {one.user_id: one for one in found if one.relation is Relation.APPROVER}
+    return frozenset(one.user_id for one in found if one.relation is Relation.APPROVER)
 
 
 def _who(recipient: Recipient) -> str:

@@ -15,7 +15,10 @@ _ALL: Final = frozenset(NoticeKind)
 
 
 class WatcherSettings(BaseModel):
-    """A place that is told of what happens: `address` in the channel's own form."""
+    """A place that is told of what happens: `address` in the channel's own form.
+
+    `groups`: only where one of these decides; empty: whoever does.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -23,9 +26,10 @@ class WatcherSettings(BaseModel):
     accounts: frozenset[str] = frozenset({EVERYWHERE})
     regions: frozenset[str] = frozenset({EVERYWHERE})
     notices: frozenset[NoticeKind] = _ALL
+    groups: frozenset[_Short] = frozenset()
 
     def watcher(self) -> Watcher:
-        return Watcher(self.address, self.accounts, self.regions, self.notices)
+        return Watcher(self.address, self.accounts, self.regions, self.notices, self.groups)
 
 
 class ChannelSettings(BaseModel):

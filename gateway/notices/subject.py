@@ -32,6 +32,7 @@ def subject_of(request: AccessRequest, requester_name: str) -> Subject:
         window_start=life.window_start,
         window_end=life.window_end,
         ended_at=life.ended_at,
+        ended_by=life.ended_by,
         end_reason=life.end_reason.value if life.end_reason else "",
         end_note=life.end_note,
         conflict=_conflict(plan) if isinstance(plan, Failure) else (),

@@ -21,11 +21,16 @@ BEFORE_WINDOW_ENDS: Final = timedelta(minutes=15)
 
 def due(life: Request, told: Mapping[str, datetime], now: datetime) -> list[str]:
     """The types of the events that are due. `told`: when each type was last told of this request."""
+    deadline = next_deadline(life)
+    if deadline is not None and deadline <= now:
+        return []  # nobody can do anything about it any more, though that may not have been written down yet
     if life.status is Status.PENDING and isinstance(life.plan, ApprovalPlan):
-        return [kind for kind, at in _while_pending(life, life.plan, told) if at <= now]
+        kinds = [kind for kind, at in _while_pending(life, life.plan, told) if at <= now]
+        # Alone: of several notices at once each person gets the last, and some are asked only by this one.
+        return [ESCALATED] if ESCALATED in kinds else kinds
     if life.status is Status.APPROVED and life.window_end is not None and life.window_start is not None:
         at = life.window_end - BEFORE_WINDOW_ENDS
-        return [WINDOW_ENDS_SOON] if at <= now < life.window_end and WINDOW_ENDS_SOON not in told else []
+        return [WINDOW_ENDS_SOON] if at <= now and WINDOW_ENDS_SOON not in told else []
     return []
 
 

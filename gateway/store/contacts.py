@@ -32,7 +32,13 @@ class Taken(Exception):
 
 
 async def put(connection: AsyncConnection, contact: Contact) -> None:
-    """Sets or replaces the person's one address of that kind. Raises Taken; the transaction is lost then."""
+    """Sets or replaces the person's one address of that kind. Raises Taken; the transaction is lost then.
+
+    What was somebody's who was removed is theirs no more: they can't give it up, and may be here under another id.
+    """
+    removed = select(tables.users.c.id).where(tables.users.c.removed_at.is_not(None))
+    left = (_contacts.c.kind == contact.kind, _contacts.c.key == contact.key, _contacts.c.user_id.in_(removed))
+    await connection.execute(delete(_contacts).where(*left))
     key = {"user_id": contact.user_id, "kind": contact.kind}
     values = {
         "key": contact.key,
@@ -65,12 +71,27 @@ async def by_key(connection: AsyncConnection, kind: str, key: str) -> Contact | 
     return None if row is None else _contact(row)
 
 
+async def is_anothers(connection: AsyncConnection, kind: str, key: str, user_id: str) -> bool:
+    """Whether `put` would raise Taken for that person."""
+    users = tables.users.c
+    query = (
+        select(_contacts.c.user_id)
+        .join(tables.users, users.id == _contacts.c.user_id)
+        .where(_contacts.c.kind == kind, _contacts.c.key == key)
+        .where(users.id != user_id, users.removed_at.is_(None))
+    )
+    return (await connection.execute(query)).first() is not None
+
+
 async def addresses(
     connection: AsyncConnection, kind: str, user_ids: Collection[str]
 ) -> dict[str, Mapping[str, str]]:
-    """The addresses of those who have one."""
-    query = select(_contacts.c.user_id, _contacts.c.address).where(
-        _contacts.c.kind == kind, _contacts.c.user_id.in_(list(user_ids))
+    """The addresses of those who have one; whoever was removed has left, and is told nothing there any more."""
+    users = tables.users.c
+    query = (
+        select(_contacts.c.user_id, _contacts.c.address)
+        .join(tables.users, users.id == _contacts.c.user_id)
+        .where(_contacts.c.kind == kind, users.id.in_(list(user_ids)), users.removed_at.is_(None))
     )
     return {row.user_id: row.address for row in await connection.execute(query)}
 

@@ -108,8 +108,8 @@ class Database:
             info[_TRANSACTION] = transaction
             try:
                 yield transaction
-            except BaseException:
-                await begun.rollback()
+            except BaseException as failure:
+                await _roll_back(begun, failure)
                 raise
             else:
                 await _commit(begun)
@@ -126,8 +126,14 @@ class Database:
         async with self._connected() as connection:
             if not self.is_sqlite:
                 await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-            async with connection.begin():
+            begun = await connection.begin()
+            try:
                 yield connection
+            except BaseException as failure:
+                await _roll_back(begun, failure)
+                raise
+            else:
+                await begun.commit()
 
     @contextlib.asynccontextmanager
     async def _connected(self) -> AsyncIterator[AsyncConnection]:
@@ -163,6 +169,15 @@ def parse_url(text: str) -> URL:
             f"{url.drivername} is no database that the gateway can use: it is postgresql or sqlite"
         )
     return url.set(drivername=driver)
+
+
+async def _roll_back(begun: AsyncTransaction, failure: BaseException) -> None:
+    """A cancellation stays one, whatever comes of this: workers go on after what looks like a failure."""
+    try:
+        await begun.rollback()
+    except Exception:
+        if not isinstance(failure, asyncio.CancelledError):
+            raise
 
 
 async def _commit(begun: AsyncTransaction) -> None:

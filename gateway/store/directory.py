@@ -2,9 +2,25 @@
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Row, and_, delete, func, insert, literal, null, select, true, union_all, update
+from sqlalchemy import (
+    BindParameter,
+    Row,
+    Select,
+    String,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal,
+    null,
+    select,
+    true,
+    union_all,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.identity.model import LOCAL_ISSUER, RoleGrant, User, is_user_id
@@ -16,11 +32,11 @@ _grants = tables.role_grants
 _scim_users = scim_tables.scim_users
 _scim_tokens = scim_tables.scim_tokens
 
-# Of people whom their provider describes by SCIM: until when it can.
+# Of people whom their provider describes by SCIM: until when it can, by a token that it did use.
 _provisioned_until = (
     select(func.max(_scim_tokens.c.expires_at))
     .join_from(_scim_users, _scim_tokens, _scim_tokens.c.issuer == _scim_users.c.issuer)
-    .where(_scim_users.c.id == _users.c.id)
+    .where(_scim_users.c.id == _users.c.id, _scim_tokens.c.last_used_at.is_not(None))
     .scalar_subquery()
     .label("provisioned_until")
 )
@@ -47,15 +63,13 @@ async def by_subject(connection: AsyncConnection, issuer: str, subject: str, now
     return None if user_id is None else await get(connection, user_id, now, for_update=True)
 
 
-async def identity(
-    connection: AsyncConnection, user_id: str, now: datetime
-) -> tuple[User, tuple[RoleGrant, ...]] | None:
-    """The user with all grants, own and of groups, in one query: this runs at every call. None as in `get`."""
+def _identity_query() -> Select[Any]:
+    who: BindParameter[str] = bindparam("who", type_=String)
     holders = union_all(
-        select(literal("user").label("type"), literal(user_id).label("id")),
-        select(literal("group"), _memberships.c.group_id).where(_memberships.c.user_id == user_id),
+        select(literal("user").label("type"), who.label("id")),
+        select(literal("group"), _memberships.c.group_id).where(_memberships.c.user_id == who),
     ).subquery("holders")
-    query = (
+    return (
         select(
             _users,
             _provisioned_until,
@@ -65,9 +79,18 @@ async def identity(
         )
         .join_from(_users, holders, true())
         .outerjoin(_grants, and_(_grants.c.holder_type == holders.c.type, _grants.c.holder_id == holders.c.id))
-        .where(_users.c.id == user_id)
+        .where(_users.c.id == who)
     )
-    rows = (await connection.execute(query)).all()
+
+
+_IDENTITY: Final = _identity_query()  # made once: making it takes longer than asking the database
+
+
+async def identity(
+    connection: AsyncConnection, user_id: str, now: datetime
+) -> tuple[User, tuple[RoleGrant, ...]] | None:
+    """The user with all grants, own and of groups, in one query: this runs at every call. None as in `get`."""
+    rows = (await connection.execute(_IDENTITY, {"who": user_id})).all()
     if not rows:
         return None
     groups = frozenset(row.holder_name for row in rows if row.holder == "group")

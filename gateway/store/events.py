@@ -77,6 +77,14 @@ async def has(connection: AsyncConnection, event_type: str, subject: str, actor_
     return await connection.scalar(query.limit(1)) is not None
 
 
+async def last_before(connection: AsyncConnection, moment: datetime) -> datetime | None:
+    """When the last event before that moment was."""
+    rows = tables.events.c
+    query = select(rows.at).where(rows.at < moment).order_by(rows.sequence.desc())
+    found: datetime | None = await connection.scalar(query.limit(1))
+    return found
+
+
 async def latest(
     connection: AsyncConnection, subjects: Collection[str], types: Collection[str]
 ) -> dict[str, dict[str, datetime]]:

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Integer, Row, Select, cast, delete, exists, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from approvals.model import Status
 from gateway.store import tables
 from gateway.store.events import Event, from_row
 from gateway.store.upsert import put
@@ -15,6 +16,7 @@ from gateway.store.upsert import put
 _deliveries = tables.deliveries
 _ERROR_LENGTH = 512
 _messages = tables.messages
+_other = _deliveries.alias()  # making one takes longer than asking the database
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,7 @@ async def lease(connection: AsyncConnection, channel: str, now: datetime, mine: 
     """Deliveries of that channel that nobody tries now, the heads of their lanes; they are the caller's now."""
     query = (
         select(_deliveries)
-        .where(_is_due(channel, now), _is_head())
+        .where(_is_due(channel, now), _is_head(now))
         .order_by(_deliveries.c.event)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -139,21 +141,18 @@ def _is_due(channel: str, now: datetime) -> ColumnElement[bool]:
     )
 
 
-def _is_head() -> ColumnElement[bool]:
-    """Nothing earlier waits in its lane."""
-    earlier = _deliveries.alias()
-    return ~exists().where(
-        earlier.c.lane == _deliveries.c.lane,
-        earlier.c.event < _deliveries.c.event,
-        earlier.c.is_dead.is_(False),
-    )
+def _is_head(now: datetime) -> ColumnElement[bool]:
+    """Nothing earlier waits in its lane, and nothing later is being tried, as when this one had been given up."""
+    is_earlier = (_other.c.event < _deliveries.c.event) & _other.c.is_dead.is_(False)
+    is_tried = (_other.c.event > _deliveries.c.event) & (_other.c.leased_until > now)
+    return ~exists().where(_other.c.lane == _deliveries.c.lane, or_(is_earlier, is_tried))
 
 
-async def next_due(connection: AsyncConnection, channel: str) -> datetime | None:
+async def next_due(connection: AsyncConnection, channel: str, now: datetime) -> datetime | None:
     """When the first of what waits may be tried; what somebody tries now counts when their lease is over."""
     at = func.coalesce(_deliveries.c.leased_until, _deliveries.c.due_at)
     query = select(_deliveries.c.leased_until, _deliveries.c.due_at).where(
-        _deliveries.c.channel == channel, _deliveries.c.is_dead.is_(False), _is_head()
+        _deliveries.c.channel == channel, _deliveries.c.is_dead.is_(False), _is_head(now)
     )
     row = (await connection.execute(query.order_by(at).limit(1))).one_or_none()
     return None if row is None else max(filter(None, row))
@@ -176,8 +175,9 @@ async def recipients(connection: AsyncConnection, channel: str, subject: str) ->
     will = select(_deliveries.c.document).where(
         _deliveries.c.channel == channel, _deliveries.c.subject == subject, _deliveries.c.is_dead.is_(False)
     )
-    found = list(await connection.scalars(was))
-    return [*found, *(document["recipient"] for document in await connection.scalars(will))]
+    # In this order: what is delivered in between is found by the second question, as a message.
+    waiting = [document["recipient"] for document in await connection.scalars(will)]
+    return [*await connection.scalars(was), *waiting]
 
 
 async def delivered(connection: AsyncConnection, done: Due, new: Message | None, now: datetime) -> bool:
@@ -205,8 +205,8 @@ async def drop(connection: AsyncConnection, ids: Iterable[str]) -> int:
 async def failed(
     connection: AsyncConnection, tried: Due, error: str, again_at: datetime | None, now: datetime
 ) -> None:
-    """It is tried again then; None: never, unless somebody asks for it."""
-    changed = update(_deliveries).where(_deliveries.c.id == tried.id)
+    """It is tried again then; None: never, unless somebody asks for it. What is tried anew since is left alone."""
+    changed = update(_deliveries).where(_deliveries.c.id == tried.id, _deliveries.c.attempts == tried.attempts)
     await connection.execute(
         changed.values(
             is_dead=again_at is None, due_at=again_at or now, leased_until=None, last_error=error[:_ERROR_LENGTH]
@@ -216,11 +216,24 @@ async def failed(
 
 async def retry(connection: AsyncConnection, ids: Sequence[str], now: datetime) -> int:
     """Dead ones, or all of them where none is named, are tried again; how many."""
-    dead = update(_deliveries).where(_deliveries.c.is_dead.is_(True))
-    if ids:
-        dead = dead.where(_deliveries.c.id.in_(ids))
-    result = await connection.execute(dead.values(is_dead=False, due_at=now, created_at=now, leased_until=None))
+    again = update(_deliveries).where(_is_dead(ids))
+    result = await connection.execute(again.values(is_dead=False, due_at=now, created_at=now, leased_until=None))
     return result.rowcount
+
+
+async def drop_outdated(connection: AsyncConnection, ids: Sequence[str], kinds: Collection[str]) -> int:
+    """Dead ones, or all of them where none is named, of notices of those kinds whose request is pending no more:
+    nobody is told of these; how many there were."""
+    requests = tables.access_requests.c
+    is_pending = exists().where(requests.id == _deliveries.c.subject, requests.status == Status.PENDING)
+    kind = _deliveries.c.document["notice"]["kind"].as_string()
+    result = await connection.execute(delete(_deliveries).where(_is_dead(ids), kind.in_(kinds), ~is_pending))
+    return result.rowcount
+
+
+def _is_dead(ids: Sequence[str]) -> ColumnElement[bool]:
+    is_dead = _deliveries.c.is_dead.is_(True)
+    return is_dead & _deliveries.c.id.in_(ids) if ids else is_dead
 
 
 async def page(
@@ -238,17 +251,26 @@ async def page(
 
 
 async def backlog(connection: AsyncConnection) -> list[Backlog]:
-    """Per channel that anything waits in, or is dead."""
+    """Per channel that anything waits in, or is dead.
+
+    `last_error` is that of the latest event that was given up, or of the latest that failed where none was.
+    """
     dead = func.sum(cast(_deliveries.c.is_dead, Integer))
+    errors = select(_other.c.last_error).where(
+        _other.c.channel == _deliveries.c.channel, _other.c.last_error != ""
+    )
     query = select(
         _deliveries.c.channel,
         func.count().label("all"),
         dead.label("dead"),
         func.min(_deliveries.c.created_at).label("oldest"),
-        func.max(_deliveries.c.last_error).label("last_error"),
+        errors.order_by(_other.c.is_dead.desc(), _other.c.event.desc(), _other.c.id)
+        .limit(1)
+        .scalar_subquery()
+        .label("last_error"),
     ).group_by(_deliveries.c.channel)
     return [
-        Backlog(row.channel, row.all - row.dead, row.dead, row.oldest, row.last_error)
+        Backlog(row.channel, row.all - row.dead, row.dead, row.oldest, row.last_error or "")
         for row in await connection.execute(query.order_by(_deliveries.c.channel))
     ]
 

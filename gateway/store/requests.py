@@ -337,6 +337,7 @@ def _to_state(life: Request) -> dict[str, Any]:
         "window_end": _time_to_json(life.window_end),
         "end_reason": life.end_reason.value if life.end_reason else None,
         "end_note": life.end_note,
+        "ended_by": life.ended_by,
     }
 
 
@@ -364,6 +365,7 @@ def _from_row(row: Row[Any]) -> AccessRequest:
         ended_at=row.ended_at,
         end_reason=EndReason(state["end_reason"]) if state["end_reason"] else None,
         end_note=state["end_note"],
+        ended_by=state.get("ended_by", ""),  # not known of those that ended before it was written down
     )
     return AccessRequest(life, row.node_name, row.explanation, row.revision)
 

@@ -61,7 +61,7 @@ class Composer:
             mail["In-Reply-To"] = mail["References"] = _one_id(first)
         mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: nobody's holiday answers it
         mail["X-Auto-Response-Suppress"] = "All"
-        mail["X-Jitgate-Request"] = shown(subject.request_id)
+        mail["X-Jitgate-Request"] = _unencoded(shown(subject.request_id))
         mail["X-Jitgate-Notice"] = notice.kind.value
         mail.set_content(self._text(said, context))
         try:
@@ -73,7 +73,7 @@ class Composer:
     def _subject(self, context: dict[str, object]) -> str:
         """The same for all mails about a request, but for "Re:": mailboxes thread by it."""
         words = shown(" ".join(self._templates.render("email/subject.txt", context).split()))
-        return cut(words, _SUBJECT_LIMIT)
+        return cut(_unencoded(words), _SUBJECT_LIMIT)
 
     def _text(self, said: Said, context: dict[str, object]) -> str:
         try:
@@ -81,6 +81,11 @@ class Composer:
         except Exception:  # noqa: BLE001  # as above
             _log.exception("mail_without_template", kind=context["kind"])
             return "\n".join([said.title, said.text, *(f"{fact.label}: {fact.value}" for fact in said.facts), ""])
+
+
+def _unencoded(text: str) -> str:
+    """A header decodes `=?utf-8?q?…?=` (RFC 2047), which could be line breaks and the headers after them."""
+    return text.replace("=?", "= ?")
 
 
 def _mailbox(name: str, address: str) -> Address:

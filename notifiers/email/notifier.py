@@ -18,6 +18,8 @@ from notifiers.text import cut, shown
 
 _SIGNED_HEADERS = ("from", "to", "subject", "date", "message-id", "in-reply-to", "references", "mime-version",
                    "content-type", "auto-submitted")  # fmt: skip
+_PARTING_SECONDS = 2.0
+"""Beside what a mail itself may take."""
 
 
 class EmailNotifier:
@@ -37,15 +39,19 @@ class EmailNotifier:
 
     async def deliver(self, delivery: Delivery) -> Receipt:
         """Raises TryAgain, Undeliverable."""
-        address = delivery.recipient.address.get("email", "")
-        if not is_address(address):
-            raise Undeliverable("the recipient's address is no mail address")
+        self.check_address(delivery.recipient.address)
+        address = delivery.recipient.address["email"]
         mail = await self._signed(self._composer.compose(delivery, address))
         async with self._connected() as server:
             await server.sendmail(self._settings.sender, [address], mail)
         if delivery.first is not None:
             return Receipt(delivery.first)  # later mails answer the first one, not each other
         return Receipt({"message_id": message_id(delivery, self._settings.own_domain)})
+
+    def check_address(self, address: Mapping[str, str]) -> None:
+        """Raises Undeliverable."""
+        if not is_address(address.get("email", "")):
+            raise Undeliverable("the recipient's address is no mail address")
 
     async def check(self) -> str:
         """Raises TryAgain, Undeliverable."""
@@ -78,8 +84,9 @@ class EmailNotifier:
                 await server.connect()
                 await self._sign_in(server)
                 yield server
-                # The mail is taken by now; a server that hangs up without a word does not undo that.
-                with contextlib.suppress(aiosmtplib.SMTPException, OSError):
+            # The mail is taken by now; a server that hangs up or falls silent does not undo that.
+            with contextlib.suppress(aiosmtplib.SMTPException, OSError):  # TimeoutError is one
+                async with asyncio.timeout(_PARTING_SECONDS):
                     await server.quit()
         except aiosmtplib.SMTPAuthenticationError as refused:
             # Not for good: an operator can mend it.

@@ -1,12 +1,12 @@
 """What an operator says of the mail server and of the mails."""
 
-import ipaddress
 import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, DirectoryPath, Field, SecretStr, field_validator, model_validator
 
+from notifiers.loopback import is_loopback
 from notifiers.secret import read_secret
 
 _MAXIMUM_ADDRESS = 254  # RFC 5321, 4.5.3.1.3, without the angle brackets
@@ -51,7 +51,7 @@ class EmailSettings(_Section):
     # What our side says it is in EHLO and in message ids; the sender's domain.
     domain: str | None = Field(default=None, pattern=r"^[A-Za-z0-9.-]{1,253}$")
     dkim: Dkim | None = None
-    templates_dir: Path | None = None
+    templates_dir: DirectoryPath | None = None
     timeout_seconds: int = Field(default=20, ge=1, le=25)
     concurrency: int = Field(default=4, ge=1, le=32)
 
@@ -71,7 +71,7 @@ class EmailSettings(_Section):
 
     @model_validator(mode="after")
     def _together(self) -> "EmailSettings":
-        if self.security == "none" and not _is_loopback(self.host):
+        if self.security == "none" and not is_loopback(self.host):
             raise ValueError('security "none" is for a mail server on this host only: 127.0.0.1, ::1 or localhost')
         secrets = [one for one in (self.password_file, self.password_environment) if one is not None]
         if len(secrets) != bool(self.username):
@@ -91,10 +91,3 @@ class EmailSettings(_Section):
         if not self.username:
             return None
         return read_secret("the password", self.password_file, self.password_environment)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -8,15 +8,17 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import aioboto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from notifiers.errors import TryAgain
 from notifiers.events.cloudevent import SCHEMA, TYPE_PREFIX, data_of
 from notifiers.events.model import PublishedEvent
+from notifiers.loopback import is_loopback
 
 SOURCE = "jitgate"
 FAILED, STATUS = "Access Request Failed", "Access Request Status Update"
@@ -40,9 +42,19 @@ class EventBridgeSettings(BaseModel):
     region: str | None = Field(default=None, min_length=1, max_length=64)
     endpoint_url: str | None = None
 
+    @field_validator("endpoint_url")
+    @classmethod
+    def _encrypted(cls, url: str | None) -> str | None:
+        parts = urlsplit(url or "")
+        is_here = parts.scheme == "http" and is_loopback(parts.hostname)
+        if url is not None and parts.scheme != "https" and not is_here:
+            raise ValueError("must be https://: events tell who may enter what")
+        return url
+
 
 class EventBridgeSink:
     at_once = ENTRIES
+    concurrency = 1
 
     def __init__(self, settings: EventBridgeSettings, source: str) -> None:
         """`source` names this installation, in every detail."""
@@ -57,7 +69,10 @@ class EventBridgeSink:
         fitting = _fitting(entries)
         answer = await self._call("put_events", Entries=entries[:fitting])
         outcomes = answer["Entries"]
-        refused = [event for event, outcome in zip(events, outcomes, strict=False) if outcome.get("ErrorCode")]
+        if len(outcomes) != fitting:
+            raise TryAgain(f"EventBridge answered for {len(outcomes)} of {fitting} events")
+        sent = zip(events[:fitting], outcomes, strict=True)
+        refused = [event for event, outcome in sent if outcome.get("ErrorCode")]
         if len(refused) == fitting:
             raise TryAgain(f"EventBridge took none of {fitting} events: {outcomes[0]['ErrorCode']}")
         return (*refused, *events[fitting:])

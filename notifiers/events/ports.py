@@ -9,11 +9,13 @@ from notifiers.events.model import PublishedEvent
 class EventSink(Protocol):
     """Takes events for programs: a webhook, EventBridge, standard output, or a third party's.
 
-    Events come at least once and in order; one that comes again has the same id.
+    Events come at least once, those about one subject in order; one that comes again has the same id.
     """
 
     at_once: int
     """How many events `put` takes in one call."""
+    concurrency: int
+    """How many calls of `put` may run, never two with events about one subject."""
 
     async def put(self, events: Sequence[PublishedEvent]) -> Sequence[PublishedEvent]:
         """Those that were not taken, and may be tried again; none at best.

@@ -21,13 +21,13 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from notifiers.errors import TryAgain, Undeliverable, Unusable
 from notifiers.events.cloudevent import encode, to_cloudevent
 from notifiers.events.model import PublishedEvent
+from notifiers.loopback import is_loopback
 
 CONTENT_TYPE = "application/cloudevents+json"
 SECRET_PREFIX = "whsec_"  # noqa: S105 # not a secret: what each begins with
 _SECRET_BYTES = range(24, 65)
 _SECRET_FILE_BYTES = 1024
 _GONE = 410
-_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 class WebhookSettings(BaseModel):
@@ -39,6 +39,7 @@ class WebhookSettings(BaseModel):
     secret_files: tuple[Path, ...] = Field(min_length=1, max_length=2)
     ca_file: Path | None = None  # what the receiver's certificate is checked against; the system's, unless given
     timeout_seconds: float = Field(default=15, gt=0, le=25)
+    concurrency: int = Field(default=4, ge=1, le=32)
 
     @field_validator("url")
     @classmethod
@@ -50,7 +51,7 @@ class WebhookSettings(BaseModel):
             host = None
         if not host or parts.scheme not in {"https", "http"}:
             raise ValueError("must be an https:// address")
-        if parts.scheme == "http" and host not in _LOOPBACK:
+        if parts.scheme == "http" and not is_loopback(host):
             raise ValueError("must be https://: events tell who may enter what")
         if parts.username or parts.password:
             raise ValueError("must hold no password: messages are signed instead")
@@ -78,6 +79,7 @@ class WebhookSink:
         clock: Callable[[], datetime],
     ) -> None:
         self._settings = settings
+        self.concurrency = settings.concurrency
         self._source = source
         self._clock = clock
         try:

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import aiohttp
@@ -13,7 +14,7 @@ from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.signature import SignatureVerifier
 from slack_sdk.web.async_client import AsyncWebClient
 
-from notifiers.chat import Desk, Endpoint, Incoming, NotFromThere, Outgoing
+from notifiers.chat import Desk, Endpoint, Incoming, NotFromThere, Outgoing, Proof
 from notifiers.errors import TryAgain
 from notifiers.model import Action
 from notifiers.slack import blocks
@@ -21,6 +22,8 @@ from notifiers.slack.handling import Handling, acknowledge
 from notifiers.slack.settings import SlackSettings
 
 _MAX_BODY: Final = 256 << 10  # an interaction carries the whole message
+_REMEMBERED: Final = timedelta(minutes=10)
+"""After it was signed: it counts for five minutes, and the clocks of gateways differ."""
 
 
 class Acting:
@@ -59,7 +62,7 @@ class Acting:
         if self._handling is not None:
             await self._handling.close()
 
-    async def _prove(self, incoming: Incoming) -> str:
+    async def _prove(self, incoming: Incoming) -> Proof:
         """By signature v0, of the last five minutes. The signature itself is taken once: what was a click of
         somebody must not become another one."""
         assert self._verifier is not None
@@ -73,7 +76,7 @@ class Acting:
             raise NotFromThere("the body is no text") from None
         if not is_valid:
             raise NotFromThere("the signature is wrong, or older than five minutes")
-        return signature
+        return Proof(signature, datetime.fromtimestamp(int(timestamp), UTC) + _REMEMBERED)
 
     async def _answer(self, incoming: Incoming, desk: Desk) -> Outgoing:
         request = AsyncBoltRequest(

@@ -24,6 +24,9 @@ _TITLE_LIMIT = 150  # of a header
 _LINE_LIMIT = 1500
 _DIALOG_TITLE_LIMIT = 24
 _NOTIFICATION_LIMIT = 300
+_BLOCKS_LIMIT = 12_000
+"""Of all blocks of a message, in characters of JSON. Slack's own is published nowhere; it lies near 13,200."""
+_MORE = Fact("more", "And more", "see the request itself")
 _BUTTONS = {
     Action.APPROVE: ("Approve", "primary"),
     Action.DENY: ("Deny", "danger"),
@@ -63,16 +66,14 @@ class Meant:
 
 
 def message(delivery: Delivery, said: Said) -> dict[str, Any]:
-    """Arguments of chat.postMessage and chat.update."""
-    notice = delivery.notice
-    blocks: list[Block] = [
-        {"type": "header", "text": _plain(cut(said.title, _TITLE_LIMIT))},
-        *([_rich([_text(said.text)])] if said.text else []),
-        _rich([part for fact in said.facts for part in _fact(fact)]),
-    ]
-    if buttons := _buttons(delivery):
-        blocks.append({"type": "actions", "block_id": "decide", "elements": buttons})
-    payload = {"delivery": delivery.id, "request": notice.subject.request_id}
+    """Arguments of chat.postMessage and chat.update. What does not fit is left out, and that is said."""
+    facts = said.facts
+    blocks = _blocks(delivery, said, facts)
+    while _size(blocks) > _BLOCKS_LIMIT and len(facts) > 2:
+        # The request's id stands last and stays.
+        facts = (*facts[: -3 if _MORE in facts else -2], _MORE, facts[-1])
+        blocks = _blocks(delivery, said, facts)
+    payload = {"delivery": delivery.id, "request": delivery.notice.subject.request_id}
     return {
         "text": notification(said.title),
         "blocks": blocks,
@@ -137,9 +138,29 @@ def in_words(reply: Reply) -> str:
     return _escaped(" ".join(part for part in (reply.message, reply.what_to_do, reply.link) if part))
 
 
+def _blocks(delivery: Delivery, said: Said, facts: Sequence[Fact]) -> list[Block]:
+    made: list[Block] = [
+        {"type": "header", "text": _plain(cut(said.title, _TITLE_LIMIT))},
+        *([_rich([_text(said.text)])] if said.text else []),
+        _rich([part for place, fact in enumerate(facts) for part in _fact(fact, is_first=place == 0)]),
+    ]
+    if buttons := _buttons(delivery):
+        made.append({"type": "actions", "block_id": "decide", "elements": buttons})
+    return made
+
+
+def _size(blocks: Sequence[Block]) -> int:
+    """In the widest of the ways in which Slack may count: an emoji is two characters there."""
+    return len(json.dumps(blocks, ensure_ascii=False).encode("utf-16-le", "replace")) // 2
+
+
 def _summary(subject: Subject) -> str:
     who = shown(subject.requester_name or subject.requester)
-    return cut(f"{who} on {shown(subject.node_name or subject.node_id)}: {shown(subject.reason)}", _LINE_LIMIT)
+    what = cut(f"{who} on {shown(subject.node_name or subject.node_id)}: {shown(subject.reason)}", _LINE_LIMIT)
+    if not 0 < subject.level <= len(subject.levels):
+        return what
+    waited = subject.levels[subject.level - 1]
+    return f"{what}\nLevel {subject.level} of {len(subject.levels)}, {waited.given} of {waited.needed} approvals"
 
 
 def _buttons(delivery: Delivery) -> list[Block]:
@@ -164,8 +185,9 @@ def _link(title: str, url: str, **look: str) -> Block:
     return {"type": "button", "action_id": OPEN, "text": _plain(title), "url": url, **look}
 
 
-def _fact(fact: Fact) -> Sequence[Block]:
-    return _text(f"{fact.label}: ", bold=True), _text(f"{cut(fact.value, _LINE_LIMIT)}\n")
+def _fact(fact: Fact, *, is_first: bool) -> Sequence[Block]:
+    label = f"{fact.label}: "
+    return _text(label if is_first else f"\n{label}", bold=True), _text(cut(fact.value, _LINE_LIMIT))
 
 
 def _rich(elements: Sequence[Mapping[str, Any]]) -> Block:

@@ -1,5 +1,6 @@
 """Brings notices to channels and to persons in Slack."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from notifiers.slack.service import Gone, SlackService
 from notifiers.slack.settings import SlackSettings
 from notifiers.wording import Templates, Wording
 
+_CHANNEL = re.compile(r"[CDG][A-Z0-9]{2,31}")
 _ASKS_FOR_ATTENTION = frozenset(
     {
         NoticeKind.REMINDER,
@@ -56,16 +58,24 @@ class SlackNotifier:
         channel, ts = delivery.first.get("channel", ""), delivery.first.get("ts", "")
         try:
             await self._service.change(channel, ts, message)
-            if _is_told_aloud(delivery) and not await self._was_said(delivery, channel, ts):
+            if _is_told_aloud(delivery) and not await self._earlier(delivery, channel, ts):
                 await self._service.say(channel, blocks.reply(delivery, said), ts)
         except Gone:  # somebody deleted it
             return await self._send(delivery, message)
         return Receipt(delivery.first)
 
+    def check_address(self, address: Mapping[str, str]) -> None:
+        """Raises Undeliverable. Slack posts to a channel by its name as well, but changes no message there."""
+        if channel := address.get("channel", ""):
+            if not _CHANNEL.fullmatch(channel):
+                raise Undeliverable("a channel is named by its id, such as C0123ABCD")
+        elif not address.get("user", "") or address.get("workspace") != self._workspace:
+            raise Undeliverable("the recipient is neither a channel nor a linked person: jit link slack")
+
     async def check(self) -> str:
         """Raises TryAgain, Undeliverable."""
         me = await self._service.who_am_i()
-        if me.get("team_id") != self._workspace and me.get("enterprise_id") != self._workspace:
+        if me.get("team_id") != self._workspace:
             raise Undeliverable(f"the bot token is of another workspace than {self._workspace}")
         return f"the app is signed in to {self._workspace} as {me.get('user', '')}"
 
@@ -74,7 +84,7 @@ class SlackNotifier:
 
     async def _send(self, delivery: Delivery, message: Mapping[str, Any]) -> Receipt:
         channel = await self._where(delivery)
-        ts = await self._service.find(channel, delivery.id) if delivery.attempt > 1 else None
+        ts = await self._earlier(delivery, channel)
         return Receipt({"channel": channel, "ts": ts or await self._said(channel, message)})
 
     async def _said(self, channel: str, message: Mapping[str, Any]) -> str:
@@ -85,14 +95,14 @@ class SlackNotifier:
 
     async def _where(self, delivery: Delivery) -> str:
         address = delivery.recipient.address
-        if channel := address.get("channel", ""):
-            return channel
-        if not (user := address.get("user", "")) or address.get("workspace") != self._workspace:
-            raise Undeliverable("the recipient is neither a channel nor a linked person: jit link slack")
-        return await self._service.conversation_with(user)
+        self.check_address(address)
+        return address.get("channel", "") or await self._service.conversation_with(address["user"])
 
-    async def _was_said(self, delivery: Delivery, channel: str, ts: str) -> bool:
-        return delivery.attempt > 1 and await self._service.find(channel, delivery.id, ts) is not None
+    async def _earlier(self, delivery: Delivery, channel: str, thread: str | None = None) -> str | None:
+        """What an earlier try has said, if there was one."""
+        if delivery.attempt == 1:
+            return None
+        return await self._service.find(channel, delivery.id, delivery.notice.at, thread)
 
 
 def _is_told_aloud(delivery: Delivery) -> bool:

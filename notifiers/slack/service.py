@@ -1,6 +1,7 @@
 """Slack's Web API, as the app calls it: what answers mean."""
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import aiohttp
@@ -12,11 +13,12 @@ from notifiers.slack.settings import SlackSettings
 from notifiers.text import cut, shown
 
 _LONGEST_PAUSE: Final = 3600.0
-_LOOKED_AT: Final = 100
-"""Messages that are looked through for one that may have been sent before a crash."""
+_CLOCKS_DIFFER: Final = timedelta(seconds=60)
+_PAGE: Final = 200
+_MOST_PAGES: Final = 5
+"""Of messages that are looked through for one that may have been sent before."""
 _NOBODY: Final = frozenset(
     {
-        "account_inactive",
         "cannot_dm_bot",
         "channel_not_found",
         "channel_is_archived",
@@ -76,21 +78,41 @@ class SlackService:
         """Puts another message into the place of an earlier one. Raises Gone."""
         await _asked(self.client.chat_update(channel=channel, ts=ts, **message))
 
-    async def find(self, channel: str, delivery_id: str, thread: str | None = None) -> str | None:
-        """The timestamp of a message that says by its metadata that it is that delivery."""
-        if thread is None:
-            history = self.client.conversations_history(
-                channel=channel, limit=_LOOKED_AT, include_all_metadata=True
-            )
-        else:
-            history = self.client.conversations_replies(
-                channel=channel, ts=thread, limit=_LOOKED_AT, include_all_metadata=True
-            )
-        for message in (await _asked(history))["messages"]:
+    async def find(self, channel: str, delivery_id: str, since: datetime, thread: str | None = None) -> str | None:
+        """The timestamp of a message, not older than that, which says by its metadata that it is that delivery.
+
+        In a thread it is a reply: the message above them says the same once it has been changed.
+        """
+        async for message in self._messages(channel, since - _CLOCKS_DIFFER, thread):
             payload = message.get("metadata", {}).get("event_payload", {})
-            if payload.get("delivery") == delivery_id:
+            if message["ts"] != thread and payload.get("delivery") == delivery_id:
                 return str(message["ts"])
         return None
+
+    async def _messages(
+        self, channel: str, since: datetime, thread: str | None
+    ) -> AsyncIterator[Mapping[str, Any]]:
+        """As many as are looked through, the pages that are closest to `since` first: Slack reads on from there
+        when it is told no end."""
+        cursor = None
+        for _ in range(_MOST_PAGES):
+            asked: dict[str, Any] = {
+                "channel": channel,
+                "oldest": f"{since.timestamp():.6f}",
+                "limit": _PAGE,
+                "cursor": cursor,
+                "include_all_metadata": True,
+            }
+            page = await _asked(
+                self.client.conversations_history(**asked)
+                if thread is None
+                else self.client.conversations_replies(ts=thread, **asked)
+            )
+            for message in page["messages"]:
+                yield message
+            cursor = (page.get("response_metadata") or {}).get("next_cursor")
+            if not cursor:
+                return
 
 
 async def _asked(call: Awaitable[Any]) -> Any:

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, DirectoryPath, Field, SecretStr, StringConstraints, model_validator
 
+from notifiers.loopback import is_loopback
 from notifiers.secret import read_secret
 
 _Environment = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 class SlackSettings(BaseModel):
@@ -18,7 +18,7 @@ class SlackSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    workspace: str = Field(pattern=r"^[TE][A-Z0-9]{2,31}$")  # nobody of another one is heard
+    workspace: str = Field(pattern=r"^T[A-Z0-9]{2,31}$")  # nobody of another one is heard
     bot_token_file: Path | None = None
     bot_token_environment: _Environment | None = None
     app_token_file: Path | None = None
@@ -27,7 +27,7 @@ class SlackSettings(BaseModel):
     signing_secret_environment: _Environment | None = None
     api_url: str = Field(default="https://slack.com/api/", pattern=r"^https?://[^\s?#]{1,255}/$")
     insecure_loopback: bool = False  # api_url may be http:// on this host: for trying things out
-    templates_dir: Path | None = None
+    templates_dir: DirectoryPath | None = None
     timeout_seconds: int = Field(default=10, ge=1, le=25)
     concurrency: int = Field(default=4, ge=1, le=32)
 
@@ -47,7 +47,7 @@ class SlackSettings(BaseModel):
                 "signing_secret_file, signing_secret_environment (Slack posts to the web listener)"
             )
         address = urlsplit(self.api_url)
-        if address.scheme != "https" and not (self.insecure_loopback and address.hostname in _LOOPBACK):
+        if address.scheme != "https" and not (self.insecure_loopback and is_loopback(address.hostname)):
             raise ValueError("api_url must be an https:// address")
         return self
 

@@ -9,13 +9,14 @@ import hmac
 import json
 import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import RSAKey
 
-from notifiers.chat import Incoming, NotFromThere
+from notifiers.chat import Incoming, NotFromThere, Proof
 from notifiers.errors import TryAgain
 from notifiers.teams import activity as activities
 from notifiers.teams.settings import TeamsSettings
@@ -24,6 +25,8 @@ from notifiers.teams.signing_keys import SigningKeys
 SKEW_SECONDS: Final = 300.0
 _ALGORITHM = "RS256"
 _LONGEST = 8 << 10
+_LAST_MOMENT = 1 << 33
+"""In the year 2242: what a date can hold, and a token can mean."""
 
 
 class _Registry(jws.JWSRegistry):
@@ -39,8 +42,9 @@ class BotTokens:
         self._keys = keys
         self._clock = clock
 
-    async def prove(self, incoming: Incoming) -> str:
-        """The token speaks for one activity, once: what is returned is both. Raises NotFromThere."""
+    async def prove(self, incoming: Incoming) -> Proof:
+        """Teams sends many activities with one token: each counts once for as long as the token holds. Raises
+        NotFromThere."""
         activity = activities.read(incoming.body)
         scheme, _, token = incoming.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not 0 < len(token) <= _LONGEST or not token.isascii():
@@ -51,12 +55,14 @@ class BotTokens:
             raise NotFromThere(f"the keys of tokens can't be fetched: {unavailable}") from None
         if endorsed is None:
             raise NotFromThere("the token's key is unknown")
-        self._check(_claims(token, endorsed.key), activity.service_url)
+        ends = self._check(_claims(token, endorsed.key), activity.service_url)
         if activity.channel_id != activities.CHANNEL_ID or activity.channel_id not in endorsed.channels:
             raise NotFromThere("the token's key does not speak for Teams")
-        return hashlib.sha256(token.encode() + b"\n" + incoming.body).hexdigest()
+        once = hashlib.sha256(token.encode() + b"\n" + incoming.body).hexdigest()
+        return Proof(once, datetime.fromtimestamp(ends, UTC) + timedelta(seconds=2 * SKEW_SECONDS))
 
-    def _check(self, claims: Mapping[str, Any], service_url: str) -> None:
+    def _check(self, claims: Mapping[str, Any], service_url: str) -> float:
+        """Until when the token holds, in seconds since 1970, not counting the skew."""
         if claims.get("iss") != self._settings.issuer:
             raise NotFromThere("the token is another issuer's")
         if claims.get("aud") != self._settings.app_id:
@@ -67,6 +73,7 @@ class BotTokens:
         begins, ends = _moment(claims, "nbf"), _moment(claims, "exp")
         if not begins - SKEW_SECONDS <= self._clock() < ends + SKEW_SECONDS:
             raise NotFromThere("the token does not hold at this time; compare the clocks")
+        return ends
 
 
 def _key_id(token: str) -> str:
@@ -93,6 +100,6 @@ def _claims(token: str, key: RSAKey) -> Mapping[str, Any]:
 
 def _moment(claims: Mapping[str, Any], name: str) -> float:
     value = claims.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _LAST_MOMENT:
         raise NotFromThere(f"the token does not say its {name}")
     return float(value)

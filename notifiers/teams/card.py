@@ -5,6 +5,7 @@ be escaped for it and nothing is halved by cutting. Only the functions for dates
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -115,9 +116,10 @@ def _link(title: str, link: str) -> dict[str, Any]:
 
 
 def _viewers(delivery: Delivery) -> dict[str, Any]:
-    """Whose clients ask by themselves. Without a list, all of a channel with at most 60 members do."""
-    user = delivery.recipient.address.get("user", "")
-    return {"userIds": [user]} if user else {}
+    """Whose clients ask by themselves. Without a list, all of a chat or channel with at most 60 members do."""
+    address = delivery.recipient.address
+    # Where no conversation is known, the user is that of the directory, whom the list would not mean.
+    return {"userIds": [address["user"]]} if address.get("user") and address.get("conversation") else {}
 
 
 def _fact(fact: Fact, *, is_first: bool) -> dict[str, Any]:
@@ -136,7 +138,7 @@ def _line(text: str, **look: str) -> dict[str, Any]:
 
 def _inert(text: str) -> str:
     """`{{DATE(…)}}` would become a date, which is not what was written."""
-    return text.replace("{{", "{ {")
+    return re.sub(r"\{(?=\{)", "{ ", text)
 
 
 def _enclosing(body: Sequence[Mapping[str, Any]], actions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

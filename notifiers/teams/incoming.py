@@ -25,8 +25,8 @@ KIND: Final = "teams"
 _MESSAGE = "application/vnd.microsoft.activity.message"
 _ERROR = "application/vnd.microsoft.error"
 _HOW = (
-    "I tell you of access requests and let you decide. First say who you are: run `jit link teams`, and write the "
-    "code that it shows to me here."
+    "I tell you of access requests and let you decide. Unless your organization has told me who you are, run "
+    "`jit link teams`, and write the code that it shows to me here."
 )
 # The state that a card tells; what happened meanwhile, such as a reminder, is not its business.
 _KINDS: Final[Mapping[str, NoticeKind]] = {
@@ -56,7 +56,7 @@ class TeamsDoor:
         if activity.is_click:
             return await self._click(activity, person, desk)
         # What others write in channels is nothing to us, and a code belongs into a personal chat.
-        if activity.is_personal and not person.is_outsider:
+        if activity.is_personal:
             await self._personal(activity, person, desk)
         return Outgoing()
 
@@ -104,8 +104,10 @@ class TeamsDoor:
         if activity.type == "message" and words:
             word, _, rest = words.partition(" ")
             reply = await desk.link(person, rest.strip() if word.lower() == "link" else words)
+            if person.is_outsider:  # refused, and written down; they are told nothing
+                return
             answer = f"{reply.message} {reply.what_to_do}".strip()
-        elif activity.type == "installationUpdate" and activity.action == "add":
+        elif activity.type == "installationUpdate" and activity.action == "add" and not person.is_outsider:
             answer = _HOW
         else:
             return

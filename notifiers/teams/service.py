@@ -18,6 +18,14 @@ _LIMIT_BYTES = 40 << 10  # of an activity; more is refused with 413
 _RENEW_SECONDS = 300.0  # before a token ends
 _LONGEST_PAUSE = 3600.0
 _PASSING = frozenset({408, 412, 425, 429, 500, 502, 503, 504})
+# What refusals mean, by status, of a place that was known,
+_LOST = {403: "the bot was removed there, or may not write", 404: "there is no such conversation any more"}
+# and of a chat that was to begin.
+_NO_CHAT = dict.fromkeys(
+    (400, 403, 404),
+    "the app is not installed for this person, or Teams does not know them: "
+    "install it for them, then `jit notices retry`; or let them run `jit link teams`",
+)
 
 
 class Gone(Exception):
@@ -55,6 +63,26 @@ class ConnectorService:
         answer = await self._call("POST", settings.service_url, "v3/conversations", body)
         return _reference(settings.service_url, _word(answer, "id"), _word(answer, "activityId"))
 
+    async def begin_chat(self, object_id: str) -> tuple[str, str]:
+        """Service and conversation of the personal chat with somebody of the tenant's directory.
+
+        Teams answers with the same one however often it is asked. It would say something there at once, but not
+        which message that is, so it could never be changed.
+        """
+        settings = self._settings
+        body = {
+            "isGroup": False,
+            "bot": {"id": f"28:{settings.app_id}"},
+            "members": [{"id": object_id}],
+            "tenantId": settings.tenant_id,
+            "channelData": {"tenant": {"id": settings.tenant_id}},
+        }
+        answer = await self._call("POST", settings.service_url, "v3/conversations", body, _NO_CHAT)
+        conversation = _word(answer, "id")
+        if not conversation:
+            raise TryAgain("Teams did not say which conversation it began")
+        return settings.service_url, conversation
+
     async def say(self, service_url: str, conversation: str, activity: Mapping[str, Any]) -> dict[str, str]:
         """A new message at the end of a conversation; where it stands."""
         path = f"v3/conversations/{quote(conversation, safe='')}/activities"
@@ -82,7 +110,14 @@ class ConnectorService:
             raise TryAgain(f"{_host(url)} answered {response.status_code}")
         return answer
 
-    async def _call(self, method: str, service_url: str, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    async def _call(
+        self,
+        method: str,
+        service_url: str,
+        path: str,
+        body: Mapping[str, Any],
+        hints: Mapping[int, str] = _LOST,
+    ) -> dict[str, Any]:
         if not is_trustworthy(service_url, insecure_loopback=self._settings.insecure_loopback):
             raise Undeliverable("the conversation's service has no https:// address")
         content = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
@@ -99,7 +134,7 @@ class ConnectorService:
                 break
             if self._token == token:  # ended before its time, as when the secret was changed
                 self._token = ""
-        raise _judged(method, response, answer)
+        raise _judged(method, response, answer, hints)
 
     async def _bearer(self) -> str:
         async with self._one_asks:
@@ -159,7 +194,9 @@ class ConnectorService:
         return response, document if isinstance(document, dict) else {}
 
 
-def _judged(method: str, response: httpx.Response, answer: Mapping[str, Any]) -> NotDelivered | Gone:
+def _judged(
+    method: str, response: httpx.Response, answer: Mapping[str, Any], hints: Mapping[int, str]
+) -> NotDelivered | Gone:
     """What an answer other than success means. 401 is not for good: an operator can mend it."""
     error = answer.get("error")
     code = error.get("code") if isinstance(error, dict) else ""
@@ -171,8 +208,7 @@ def _judged(method: str, response: httpx.Response, answer: Mapping[str, Any]) ->
     is_there = code not in {"ConversationNotFound", "BotNotInConversationRoster"}
     if method == "PUT" and status in {404, 410} and is_there:
         return Gone(why)
-    hint = {403: "the bot was removed there, or may not write", 404: "there is no such conversation any more"}
-    return Undeliverable(f"{why}: {hint[status]}" if status in hint else why)
+    return Undeliverable(f"{why}: {hints[status]}" if status in hints else why)
 
 
 def _pause(response: httpx.Response) -> float | None:

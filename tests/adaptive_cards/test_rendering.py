@@ -1,5 +1,6 @@
 """What Teams' cards look like to the library that renders them: nothing that people wrote becomes markup."""
 
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from tests.adaptive_cards.rendering import render
 from tests.notifiers.told import delivery
 
 MARKUP = (
-    "<img src=x onerror=alert(1)> **bold** [x](https://evil.example) <at>Eve</at> {{DATE(2026-01-01T00:00:00Z)}}"
+    "<img src=x onerror=alert(1)> **bold** [x](https://evil.example) <at>Eve</at> "
+    "{{DATE(2026-01-01T00:00:00Z)}} {{{DATE(2026-01-01T00:00:00Z)}} {{{{TIME(2026-01-01T00:00:00Z)}}}}"
 )
 
 
@@ -35,7 +37,7 @@ class Seen(HTMLParser):
 def test_a_card_is_shown_whole_and_markup_in_it_as_it_was_written(tmp_path: Path) -> None:
     asked = delivery(reason=MARKUP, requester_name=MARKUP[:64], node_name="**db-1**")
     seen = Seen(render(card(asked, Wording().say(asked)), tmp_path))
-    assert MARKUP.replace("{{", "{ {") in seen.text
+    assert re.sub(r"\{(?=\{)", "{ ", MARKUP) in seen.text
     for word in ("**db-1**", "oi-3cdf121b337b", "Approve", "Deny", "Open the request", "Comment (optional)"):
         assert word in seen.text
     assert not seen.elements & {"mark", "img", "strong", "a", "at", "script"}

@@ -47,6 +47,7 @@ def test_an_approver_of_any_level_and_an_administrator_revoke(who: Actor, reason
     outcome = carried_out(approved(plan()), Revoke(who, "wrong node"), T0 + HOUR)
     ended, (event,) = outcome.request, outcome.events
     assert (ended.status, ended.end_reason, ended.ended_at) == (Status.REVOKED, reason, T0 + HOUR)
+    assert ended.ended_by == who.user_id
     assert not is_open(ended, T0 + HOUR)
     assert (event.kind, event.actor, event.details["note"]) == (EventKind.REVOKED, who.user_id, "wrong node")
 

@@ -20,6 +20,7 @@ from notifiers.events.model import PublishedEvent
 from notifiers.events.ports import EventSink
 from notifiers.events.stdout import StdoutSettings, StdoutSink
 from notifiers.events.webhook import WebhookSettings, WebhookSink
+from notifiers.standard_output import Writer
 from tests.aws.servers import REGION
 from tests.notifiers.events.receiver import receiving
 
@@ -46,9 +47,13 @@ _numbers = itertools.count()
 class Way:
     """A sink, and what arrived where it leads: each event's own members."""
 
-    def __init__(self, sink: EventSink, arrived: Callable[[], list[dict[str, Any]]]) -> None:
+    def __init__(
+        self, sink: EventSink, arrived: Callable[[], list[dict[str, Any]]], *, is_envelope: bool = True
+    ) -> None:
+        """`is_envelope`: what arrives is a CloudEvent; else what EventBridge calls the detail."""
         self.sink = sink
         self.arrived = arrived
+        self.is_envelope = is_envelope
 
     async def put_all(self, events: list[PublishedEvent]) -> None:
         while events:
@@ -60,8 +65,9 @@ class Way:
 async def way(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Way]:
     async with AsyncExitStack() as stack:
         if request.param == "stdout":
-            stream = io.StringIO()
-            made = Way(StdoutSink(StdoutSettings(), SOURCE, stream), lambda: read_lines(stream))
+            stream = io.BytesIO()
+            writer = Writer(stream.write)
+            made = Way(StdoutSink(StdoutSettings(), SOURCE, writer), lambda: read_lines(stream))
         elif request.param == "webhook":
             receiver = await stack.enter_async_context(receiving(SECRET, NOW.timestamp()))
             file = tmp_path / "secret"
@@ -76,7 +82,7 @@ async def way(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[W
         await made.sink.close()
 
 
-def read_lines(stream: io.StringIO) -> list[dict[str, Any]]:
+def read_lines(stream: io.BytesIO) -> list[dict[str, Any]]:
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
@@ -107,7 +113,7 @@ class EventBridge:
             return answer
 
         sink._call = watched  # type: ignore[method-assign]
-        return Way(sink, lambda: self._seen)
+        return Way(sink, lambda: self._seen, is_envelope=False)
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
@@ -123,6 +129,29 @@ async def test_an_event_arrives_whole(way: Way) -> None:
     assert data["actor"] == "carol"
     assert data["sourceAddress"] == "192.0.2.7"
     assert data["details"] == {"status": "Approved", "policy": {"name": "web", "version": 2}}
+
+
+@pytest.mark.rule("R29")
+async def test_the_form_is_that_of_the_page(way: Way) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "events.md").read_text()
+    shown = json.loads(page.partition("```json\n")[2].partition("```")[0]) | {"source": SOURCE}
+    data = shown["data"]
+    event = PublishedEvent(
+        id=shown["id"],
+        type=shown["type"].removeprefix("jitgate."),
+        at=datetime.fromisoformat(shown["time"]),
+        subject=shown["subject"],
+        summary=data["summary"],
+        actor=data["actor"],
+        source_address=data["sourceAddress"],
+        account=data["account"],
+        region=data["region"],
+        details=data["details"],
+    )
+    assert list(await way.sink.put([event])) == []
+    kept = {name: shown[name] for name in ("id", "source", "type", "subject")}
+    detail = {**kept, "schema": shown["dataschema"], **data}
+    assert way.arrived() == [shown if way.is_envelope else detail]
 
 
 async def test_what_comes_again_has_the_same_id(way: Way) -> None:
@@ -167,3 +196,8 @@ async def test_where_nobody_listens_it_may_be_tried_again(kind: str, tmp_path: P
     await sink.close()
     assert "a-path" not in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+async def test_it_says_how_much_it_takes_at_once(way: Way) -> None:
+    assert 1 <= way.sink.at_once <= 100
+    assert 1 <= way.sink.concurrency <= 100

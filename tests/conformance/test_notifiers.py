@@ -3,6 +3,8 @@
 import contextlib
 import io
 import json
+import re
+import runpy
 import unicodedata
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
@@ -11,27 +13,30 @@ from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from notifiers.console import Console, ConsoleSettings
 from notifiers.email import EmailNotifier
 from notifiers.ports import Notifier
 from notifiers.slack import make as make_slack
+from notifiers.standard_output import Writer
 from notifiers.teams import TeamsNotifier, TeamsSettings
 from tests.conformance.notifiers import *  # noqa: F403 - the tests
 from tests.conformance.notifiers import Bench, Maker, Shown, opened
 from tests.notifiers.email.servers import PASSWORD, MailServer, mail_server
 from tests.notifiers.email.test_email import signed_in_at
 from tests.notifiers.slack import workspace as workspaces
-from tests.notifiers.teams.cloud import CHANNEL, SECRET, Cloud, running_cloud, texts
+from tests.notifiers.teams.cloud import CHANNEL, SECRET, Cloud, identity, running_cloud, texts
+from tests.notifiers.told import AT
 
 
 class Pipe(io.StringIO):
     is_broken = False
 
-    def write(self, text: str) -> int:
+    def take(self, data: bytes) -> None:
         if self.is_broken:
             raise BrokenPipeError("nobody reads")
-        return super().write(text)
+        self.write(data.decode())
 
 
 @dataclass
@@ -71,13 +76,13 @@ class Mailbox:
 
     def shown(self) -> list[Shown]:
         """Mailboxes show a mail that came twice once."""
-        mails = {mail["Message-ID"]: mail for mail in self.server.mails}
+        mails = {mail["Message-ID"]: mail for mail in self.server.mails()}
         return [
             Shown(f"{mail['Subject']}\n{body(mail, 'plain')}\n{body(mail, 'html')}") for mail in mails.values()
         ]
 
     def is_inert(self, text: str) -> bool:
-        [mail] = self.server.mails
+        [mail] = self.server.mails()
         headers = [name.lower() for name in mail]
         assert len(headers) == len(set(headers))
         assert "bcc" not in headers
@@ -134,7 +139,7 @@ def body(mail: EmailMessage, kind: str) -> str:
 @contextlib.asynccontextmanager
 async def terminal(_request: pytest.FixtureRequest, _folder: Path) -> AsyncIterator[Bench]:
     stream = Pipe()
-    yield Terminal(Console(ConsoleSettings(), stream), stream)
+    yield Terminal(Console(ConsoleSettings(), Writer(stream.take)), stream)
 
 
 @contextlib.asynccontextmanager
@@ -160,6 +165,16 @@ async def teams_person(request: pytest.FixtureRequest, _folder: Path) -> AsyncIt
         notifier = TeamsNotifier(TeamsSettings.model_validate(cloud.settings()))
         nowhere = {**cloud.person(), "conversation": "a:gone"}
         yield TeamsChat(notifier, cloud, cloud.person(), nowhere)
+
+
+@contextlib.asynccontextmanager
+async def teams_vouched(request: pytest.FixtureRequest, _folder: Path) -> AsyncIterator[Bench]:
+    """Of whom the identity provider says who they are in Teams; they never wrote there."""
+    request.getfixturevalue("monkeypatch").setenv("TEAMS_TEST_SECRET", SECRET)
+    async with running_cloud() as cloud:
+        notifier = TeamsNotifier(TeamsSettings.model_validate(cloud.settings()))
+        address = cloud.vouched("vera")
+        yield TeamsChat(notifier, cloud, address, {**address, "user": identity("nobody")})
 
 
 @dataclass
@@ -191,10 +206,64 @@ class SlackBench:
 @contextlib.asynccontextmanager
 async def slack(_request: pytest.FixtureRequest, folder: Path) -> AsyncIterator[Bench]:
     async with workspaces.workspace() as made:
+        made.clock = AT.timestamp
         yield SlackBench(make_slack(made.settings(folder)), made)
 
 
-MAKERS: list[Maker] = [terminal, mailbox, slack, teams_channel, teams_person]
+@dataclass
+class PagerService:
+    """Keeps what is put, under the path that it is put to."""
+
+    notifier: Notifier
+    messages: dict[str, str]
+    standing: list[bool]
+    address: dict[str, str] = field(default_factory=lambda: {"pager": "555"})
+    nowhere: dict[str, str] | None = field(default_factory=lambda: {"pager": "nobody"})
+    secrets: tuple[str, ...] = ()
+    updates: bool = False
+    recognizes: bool = True
+
+    def shown(self) -> list[Shown]:
+        return [Shown(text) for text in self.messages.values()]
+
+    def is_inert(self, text: str) -> bool:
+        """It is shown as it came."""
+        kept = text.replace("\n", "")
+        return not any(unicodedata.category(character) == "Cc" for character in kept) and "\u202e" not in kept
+
+    @contextlib.asynccontextmanager
+    async def down(self) -> AsyncIterator[None]:
+        self.standing.clear()
+        yield
+        self.standing.append(True)
+
+
+@contextlib.asynccontextmanager
+async def pager(_request: pytest.FixtureRequest, folder: Path) -> AsyncIterator[Bench]:
+    """The example of docs/plugins.md, as it stands there."""
+    page = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text()
+    [source] = re.findall(r'^```python\n("""pager\.py.*?)^```$', page, re.MULTILINE | re.DOTALL)
+    (folder / "pager.py").write_text(source)
+    make_pager = runpy.run_path(str(folder / "pager.py"))["make"]
+    messages, standing = dict[str, str](), [True]
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        if not standing:
+            return web.Response(status=503)
+        if request.method == "PUT":
+            messages[request.path] = await request.text()
+        return web.Response(status=204)
+
+    runner = web.ServerRunner(web.Server(answer))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield PagerService(make_pager({"url": f"http://127.0.0.1:{runner.addresses[0][1]}"}), messages, standing)
+    finally:
+        await runner.cleanup()
+
+
+MAKERS: list[Maker] = [terminal, mailbox, slack, teams_channel, teams_person, teams_vouched, pager]
 
 
 @pytest.fixture(params=MAKERS, ids=lambda maker: maker.__name__)

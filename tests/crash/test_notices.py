@@ -15,4 +15,4 @@ def test_nobody_is_left_untold_after_kill_9(tmp_path: Path) -> None:
         outcome = run(at, 10, most_kills=2)
     assert outcome.kills >= 1
     assert outcome.is_well, outcome
-    assert [each.expected for each in outcome.channels] == [30, 10, 10, 10]
+    assert [each.expected for each in outcome.channels] == [30, 15, 10, 5, 10]

@@ -18,7 +18,7 @@ from tests.clients.pseudoterminal import Person as Terminal
 from tests.e2e.stage import Stage, stage
 from tests.e2e.test_ends_e2e import MARGIN, PROMISE
 from tests.gateway.http.provisioning import PATCH, USER
-from tests.oidc_provider.running import Browser, OidcProvider, require_node
+from tests.oidc_provider.running import Browser, OidcProvider
 from tests.processes import GatewayProcess, Person
 
 pytestmark = pytest.mark.alone
@@ -28,7 +28,6 @@ SUBJECT = "u-5"
 
 @pytest.fixture(scope="module")
 def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OidcProvider]:
-    require_node()
     running = OidcProvider(tmp_path_factory.mktemp("provider"))
     running.start()
     running.says({SUBJECT: {"preferred_username": "fiona", "groups": []}})

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from approvals.outcomes import EventKind
+from tests.sources import parsed
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs" / "events.md"
@@ -40,7 +41,7 @@ def documented() -> list[str]:
 def recorded(subjects: set[str]) -> set[str]:
     found: set[str] = set()
     for file in (ROOT / "gateway").rglob("*.py"):
-        tree = ast.parse(file.read_text())
+        tree = parsed(file)
         parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
         for node in ast.walk(tree):
             call = _call(node, parents)

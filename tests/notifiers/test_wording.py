@@ -1,5 +1,6 @@
 """What notices say."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,44 @@ def test_a_conflict_tells_each_policy() -> None:
     assert [fact.value for fact in said.facts if fact.id == "conflict"] == list(lines)
 
 
+@pytest.mark.rule("R30")
+@pytest.mark.parametrize(
+    ("kind", "reason", "by", "text"),
+    [
+        (NoticeKind.REJECTED, "DENIED", "carol", "carol denied the request on 2026-11-24 17:03 UTC; it is over."),
+        (
+            NoticeKind.REVOKED,
+            "REVOKED_BY_ADMINISTRATOR",
+            "carol",
+            "An administrator revoked it. Revoked by carol on 2026-11-24 17:03 UTC; open sessions were closed.",
+        ),
+        (
+            NoticeKind.REVOKED,
+            "NODE_LOCKED",
+            "",
+            "The node was locked. Revoked on 2026-11-24 17:03 UTC; open sessions were closed.",
+        ),
+        (
+            NoticeKind.CANCELLED,
+            "CANCELLED",
+            "alice",
+            "alice does not need the access any more, since 2026-11-24 17:03 UTC. Nothing is left to decide.",
+        ),
+        (
+            NoticeKind.RETURNED,
+            "GIVEN_BACK",
+            "alice",
+            "alice gave the access back before its end, on 2026-11-24 17:03 UTC.",
+        ),
+    ],
+)
+def test_what_became_of_it_says_who_and_when(kind: NoticeKind, reason: str, by: str, text: str) -> None:
+    at = datetime(2026, 11, 24, 17, 3, tzinfo=UTC)
+    said = Wording().say(delivery(kind, ended_at=at, ended_by=by, end_reason=reason))
+    assert said.text == text
+    assert said.value("ended") == ("2026-11-24 17:03 UTC by " + by if by else "2026-11-24 17:03 UTC")
+
+
 def test_text_that_turns_its_direction_is_made_visible() -> None:
     reason = Wording().say(delivery(reason=HOSTILE)).value("reason")
     assert reason.startswith("[U+202E]gnp.exe <img")  # escaping is the channel's part
@@ -80,6 +119,13 @@ def test_operators_replace_templates(tmp_path: Path) -> None:
     )
 
 
+def test_templates_get_a_value_for_what_there_is_none_of(tmp_path: Path) -> None:
+    (tmp_path / "words").mkdir()
+    (tmp_path / "words" / "approved.txt").write_text("{{ link }}\nBy policy [{{ facts.policy }}{{ facts.note }}].")
+    said = Wording(Templates(tmp_path)).say(delivery(NoticeKind.APPROVED, policy=""))
+    assert (said.title, said.text) == ("https://gate.example.org/requests/oi-3cdf121b337b", "By policy [].")
+
+
 @pytest.mark.parametrize(
     "broken",
     [
@@ -89,6 +135,9 @@ def test_operators_replace_templates(tmp_path: Path) -> None:
         "{{ 1 // 0 }}",
         "{% for i in range(10000000) %}x{% endfor %}",
         "{% include '/etc/passwd' %}",
+        "",
+        "{% if level > 9 %}Never{% endif %}\n \u00a0\n",
+        "{% for i in range(99999) %}{% for j in range(99999) %}x{% endfor %}{% endfor %}",
     ],
 )
 def test_a_template_that_fails_loses_no_notice(tmp_path: Path, broken: str) -> None:

@@ -1,34 +1,24 @@
 """A real OpenID provider in a process of its own, and somebody's browser that signs in there."""
 
+import contextlib
 import json
 import select
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
-import pytest
 
+from tests.npm import require_packages
+from tests.ports import KeptPorts
 from tests.processes import START_SECONDS
 
 FOLDER = Path(__file__).parent
 SECRET = "a secret: 100% of it + more"  # of the clients "basic" and "post", as server.mjs knows it
-
-
-def require_node() -> None:
-    """Installs what the provider is made of, once; skips the test where there is no node."""
-    for program in ("node", "npm"):
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is missing: it runs the OpenID provider that these tests sign in at")
-    installed = FOLDER / "node_modules" / ".package-lock.json"
-    lock = FOLDER / "package-lock.json"
-    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
-        command = ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
-        subprocess.run(command, cwd=FOLDER, check=True, capture_output=True, timeout=300)
 
 
 class OidcProvider:
@@ -48,6 +38,7 @@ class OidcProvider:
         self._accounts.write_text(json.dumps(people))
 
     def start(self) -> None:
+        require_packages(FOLDER)
         node = shutil.which("node")
         assert node is not None
         self._process = subprocess.Popen(
@@ -75,6 +66,16 @@ class OidcProvider:
             assert self._process.stdout is not None
             self._process.stdout.close()
             self._process = None
+
+    @contextlib.contextmanager
+    def away(self) -> Iterator[None]:
+        """It does not answer meanwhile, and nobody else gets its port."""
+        self.stop()
+        with contextlib.closing(KeptPorts([f"127.0.0.1:{self._port}"])):
+            try:
+                yield
+            finally:
+                self.start()
 
 
 class _Form(HTMLParser):

@@ -65,11 +65,13 @@ def list_(
 
 @notices.command()
 def retry(ids: Ids = None) -> None:
-    """Try what was given up again; without an ID, all of it."""
+    """Try what was given up again; without an ID, all of it. Requests for decisions that came since go away."""
     with gateway() as channel:
         wanted = notice.RetryNoticesRequest(ids=ids or ())
         answer = channel.unary(f"{SERVICE}/RetryNotices", wanted, notice.RetryNoticesResponse)
     view.say(f"{answer.count} tried again.")
+    if answer.discarded:
+        view.say(f"{answer.discarded} discarded: what they asked to be decided is pending no more.")
 
 
 @notices.command()

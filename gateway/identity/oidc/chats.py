@@ -49,8 +49,7 @@ async def bind(
             before = None
         if not key:
             continue
-        holder = await contacts.by_key(tx.connection, kind, key)
-        if holder is not None and holder.user_id != user_id:
+        if await contacts.is_anothers(tx.connection, kind, key, user_id):
             await tell("chat.refused", kind, key)
             continue
         # Where they can be told things may have been learnt since: that is kept.

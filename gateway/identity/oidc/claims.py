@@ -114,7 +114,13 @@ def _chats(claims: Mapping[str, Any], mapping: Claims) -> dict[str, tuple[str, s
     for kind, user in users.items():
         if not _CHAT_USER.fullmatch(user):
             raise unusable_claim(f"the claim of {kind} names no user of a chat")
-    return {kind: (mapping.chats[kind].workspace, user) for kind, user in users.items()}  # type: ignore[index]
+    found: dict[str, tuple[str, str]] = {
+        kind: (claim.workspace, users[kind]) for kind, claim in mapping.chats.items() if kind in users
+    }
+    if "teams" in found:  # GUIDs, which the bot hears in lower case
+        tenant, user = found["teams"]
+        found["teams"] = tenant.lower(), user.lower()
+    return found
 
 
 def _texts(claims: Mapping[str, Any], paths: Mapping[str, ClaimPath]) -> dict[str, str]:

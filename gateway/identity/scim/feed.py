@@ -11,6 +11,8 @@ from gateway.store.changes import Changes
 from gateway.store.database import Transaction
 from gateway.store.events import Event, append
 
+SCIM_ACTOR = "scim:"
+"""What the ids of providers begin with, as of whoever locked somebody."""
 _LONGEST_TEXT = 255
 
 
@@ -36,7 +38,7 @@ class Feed:
     @property
     def actor(self) -> Actor:
         """No user has such an id."""
-        return Actor(f"scim:{self.name}", self.source_address)
+        return Actor(f"{SCIM_ACTOR}{self.name}", self.source_address)
 
     async def tell(self, tx: Transaction, kind: str, about: str, did: str, **details: object) -> None:
         """An event about a user's or group's id."""

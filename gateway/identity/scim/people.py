@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.identity.model import User
 from gateway.identity.oidc.claims import user_id_from
-from gateway.identity.scim.feed import Feed, checked_text
+from gateway.identity.scim.feed import SCIM_ACTOR, Feed, checked_text
 from gateway.identity.scim.form import kept, key_of, restored
 from gateway.identity.scim.resources import Enterprise, Person
 from gateway.store import contacts, directory, roles, scim, sign_ins
@@ -210,7 +210,8 @@ async def _deactivate(tx: Transaction, feed: Feed, user: User) -> None:
 
 
 async def _activate(tx: Transaction, feed: Feed, user: User) -> None:
-    if user.locked_by == feed.actor.id:
+    # By any name that the provider has had: nobody else's feed describes this person.
+    if user.locked_by.startswith(SCIM_ACTOR):
         await directory.unlock(tx.connection, user.id)
     await feed.tell(tx, "user.activated", user.id, f"activated {user.id}")
 
@@ -227,8 +228,7 @@ async def _follow_email(tx: Transaction, feed: Feed, user_id: str, emails: list[
             await contacts.remove(tx.connection, user_id, _EMAIL)
         return
     key = first.value.lower()
-    owner = await contacts.by_key(tx.connection, _EMAIL, key)
-    if owner is None or owner.user_id == user_id:
+    if not await contacts.is_anothers(tx.connection, _EMAIL, key, user_id):
         new = Contact(user_id, _EMAIL, key, {_EMAIL: first.value}, _LINKED_BY, feed.now)
         await contacts.put(tx.connection, new)
     elif current is not None:

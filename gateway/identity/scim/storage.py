@@ -28,6 +28,8 @@ from gateway.store import scim
 from gateway.store.database import Database, Transaction
 
 _MAXIMUM_SEARCHED = 5000
+_FARTHEST = 2**31 - 1
+"""Of a listing; a database takes no larger number."""
 
 
 class Storage(AsyncScimStorage):
@@ -82,7 +84,7 @@ class Storage(AsyncScimStorage):
         self, resource_types: list[ResourceType], search_request: SearchRequest[Any], *, position: Any = None
     ) -> SearchPage:
         wanted, count = search_request.filter, search_request.count
-        start = (search_request.start_index or 1) - 1
+        start = min((search_request.start_index or 1) - 1, _FARTHEST)
         limit = _MAXIMUM_SEARCHED if count is None else count
         if len(resource_types) == 1 and wanted is None:
             kind, rows = _kind(resource_types[0])

@@ -27,7 +27,7 @@ from jitgate.v1 import annotations_pb2 as jitgate_dot_v1_dot_annotations__pb2
 from jitgate.v1 import common_pb2 as jitgate_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17jitgate/v1/notice.proto\x12\njitgate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cjitgate/v1/annotations.proto\x1a\x17jitgate/v1/common.proto\"\xeb\x01\n\x06Notice\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x02 \x01(\t\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\x11\n\trecipient\x18\x05 \x01(\t\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x06\x64ue_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x61ttempts\x18\x08 \x01(\r\x12\x10\n\x08given_up\x18\t \x01(\x08\x12\x12\n\nlast_error\x18\n \x01(\t\"R\n\x12ListNoticesRequest\x12\x15\n\rgiven_up_only\x18\x01 \x01(\x08\x12%\n\x04page\x18\x02 \x01(\x0b\x32\x17.jitgate.v1.PageRequest\"S\n\x13ListNoticesResponse\x12#\n\x07notices\x18\x01 \x03(\x0b\x32\x12.jitgate.v1.Notice\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"<\n\x13RetryNoticesRequest\x12%\n\x03ids\x18\x01 \x03(\tB\x18\x92\xb5\x18\x14\x10(\x18\x64\"\x0e\x64-[0-9a-f]{24}\"%\n\x14RetryNoticesResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\r\">\n\x15\x44iscardNoticesRequest\x12%\n\x03ids\x18\x01 \x03(\tB\x18\x92\xb5\x18\x14\x10(\x18\x64\"\x0e\x64-[0-9a-f]{24}\"\'\n\x16\x44iscardNoticesResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\r\"{\n\x07\x43ontact\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x11\n\tlinked_by\x18\x04 \x01(\t\x12-\n\tlinked_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\".\n\x13ListContactsRequest\x12\x17\n\x07user_id\x18\x01 \x01(\tB\x06\x92\xb5\x18\x02\x10@\"=\n\x14ListContactsResponse\x12%\n\x08\x63ontacts\x18\x01 \x03(\x0b\x32\x13.jitgate.v1.Contact\"u\n\x11PutContactRequest\x12\x19\n\x07user_id\x18\x01 \x01(\tB\x08\x92\xb5\x18\x04\x08\x01\x10@\x12)\n\x04kind\x18\x02 \x01(\tB\x1b\x92\xb5\x18\x17\x10 \"\x13[a-z0-9][a-z0-9_-]*\x12\x1a\n\x07\x61\x64\x64ress\x18\x03 \x01(\tB\t\x92\xb5\x18\x05\x08\x01\x10\xfe\x01\":\n\x12PutContactResponse\x12$\n\x07\x63ontact\x18\x01 \x01(\x0b\x32\x13.jitgate.v1.Contact\"\\\n\x14RemoveContactRequest\x12\x19\n\x07user_id\x18\x01 \x01(\tB\x08\x92\xb5\x18\x04\x08\x01\x10@\x12)\n\x04kind\x18\x02 \x01(\tB\x1b\x92\xb5\x18\x17\x10 \"\x13[a-z0-9][a-z0-9_-]*\"\x17\n\x15RemoveContactResponse\"D\n\x15\x43reateChatLinkRequest\x12+\n\x04kind\x18\x01 \x01(\tB\x1d\x92\xb5\x18\x19\x08\x01\x10 \"\x13[a-z0-9][a-z0-9_-]*\"V\n\x16\x43reateChatLinkResponse\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12.\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"D\n\x15RemoveChatLinkRequest\x12+\n\x04kind\x18\x01 \x01(\tB\x1d\x92\xb5\x18\x19\x08\x01\x10 \"\x13[a-z0-9][a-z0-9_-]*\"\x18\n\x16RemoveChatLinkResponse2\xe3\x05\n\rNoticeService\x12T\n\x0bListNotices\x12\x1e.jitgate.v1.ListNoticesRequest\x1a\x1f.jitgate.v1.ListNoticesResponse\"\x04\x88\xb5\x18\x0e\x12W\n\x0cRetryNotices\x12\x1f.jitgate.v1.RetryNoticesRequest\x1a .jitgate.v1.RetryNoticesResponse\"\x04\x88\xb5\x18\x0e\x12]\n\x0e\x44iscardNotices\x12!.jitgate.v1.DiscardNoticesRequest\x1a\".jitgate.v1.DiscardNoticesResponse\"\x04\x88\xb5\x18\x0e\x12W\n\x0cListContacts\x12\x1f.jitgate.v1.ListContactsRequest\x1a .jitgate.v1.ListContactsResponse\"\x04\x88\xb5\x18\x02\x12Q\n\nPutContact\x12\x1d.jitgate.v1.PutContactRequest\x1a\x1e.jitgate.v1.PutContactResponse\"\x04\x88\xb5\x18\x0e\x12Z\n\rRemoveContact\x12 .jitgate.v1.RemoveContactRequest\x1a!.jitgate.v1.RemoveContactResponse\"\x04\x88\xb5\x18\x0e\x12]\n\x0e\x43reateChatLink\x12!.jitgate.v1.CreateChatLinkRequest\x1a\".jitgate.v1.CreateChatLinkResponse\"\x04\x88\xb5\x18\x02\x12]\n\x0eRemoveChatLink\x12!.jitgate.v1.RemoveChatLinkRequest\x1a\".jitgate.v1.RemoveChatLinkResponse\"\x04\x88\xb5\x18\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17jitgate/v1/notice.proto\x12\njitgate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cjitgate/v1/annotations.proto\x1a\x17jitgate/v1/common.proto\"\xeb\x01\n\x06Notice\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x02 \x01(\t\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\x11\n\trecipient\x18\x05 \x01(\t\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x06\x64ue_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x61ttempts\x18\x08 \x01(\r\x12\x10\n\x08given_up\x18\t \x01(\x08\x12\x12\n\nlast_error\x18\n \x01(\t\"R\n\x12ListNoticesRequest\x12\x15\n\rgiven_up_only\x18\x01 \x01(\x08\x12%\n\x04page\x18\x02 \x01(\x0b\x32\x17.jitgate.v1.PageRequest\"S\n\x13ListNoticesResponse\x12#\n\x07notices\x18\x01 \x03(\x0b\x32\x12.jitgate.v1.Notice\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"<\n\x13RetryNoticesRequest\x12%\n\x03ids\x18\x01 \x03(\tB\x18\x92\xb5\x18\x14\x10(\x18\x64\"\x0e\x64-[0-9a-f]{24}\"8\n\x14RetryNoticesResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\r\x12\x11\n\tdiscarded\x18\x02 \x01(\r\">\n\x15\x44iscardNoticesRequest\x12%\n\x03ids\x18\x01 \x03(\tB\x18\x92\xb5\x18\x14\x10(\x18\x64\"\x0e\x64-[0-9a-f]{24}\"\'\n\x16\x44iscardNoticesResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\r\"{\n\x07\x43ontact\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x11\n\tlinked_by\x18\x04 \x01(\t\x12-\n\tlinked_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\".\n\x13ListContactsRequest\x12\x17\n\x07user_id\x18\x01 \x01(\tB\x06\x92\xb5\x18\x02\x10@\"=\n\x14ListContactsResponse\x12%\n\x08\x63ontacts\x18\x01 \x03(\x0b\x32\x13.jitgate.v1.Contact\"u\n\x11PutContactRequest\x12\x19\n\x07user_id\x18\x01 \x01(\tB\x08\x92\xb5\x18\x04\x08\x01\x10@\x12)\n\x04kind\x18\x02 \x01(\tB\x1b\x92\xb5\x18\x17\x10 \"\x13[a-z0-9][a-z0-9_-]*\x12\x1a\n\x07\x61\x64\x64ress\x18\x03 \x01(\tB\t\x92\xb5\x18\x05\x08\x01\x10\xfe\x01\":\n\x12PutContactResponse\x12$\n\x07\x63ontact\x18\x01 \x01(\x0b\x32\x13.jitgate.v1.Contact\"\\\n\x14RemoveContactRequest\x12\x19\n\x07user_id\x18\x01 \x01(\tB\x08\x92\xb5\x18\x04\x08\x01\x10@\x12)\n\x04kind\x18\x02 \x01(\tB\x1b\x92\xb5\x18\x17\x10 \"\x13[a-z0-9][a-z0-9_-]*\"\x17\n\x15RemoveContactResponse\"D\n\x15\x43reateChatLinkRequest\x12+\n\x04kind\x18\x01 \x01(\tB\x1d\x92\xb5\x18\x19\x08\x01\x10 \"\x13[a-z0-9][a-z0-9_-]*\"V\n\x16\x43reateChatLinkResponse\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12.\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"D\n\x15RemoveChatLinkRequest\x12+\n\x04kind\x18\x01 \x01(\tB\x1d\x92\xb5\x18\x19\x08\x01\x10 \"\x13[a-z0-9][a-z0-9_-]*\"\x18\n\x16RemoveChatLinkResponse2\xe3\x05\n\rNoticeService\x12T\n\x0bListNotices\x12\x1e.jitgate.v1.ListNoticesRequest\x1a\x1f.jitgate.v1.ListNoticesResponse\"\x04\x88\xb5\x18\x0e\x12W\n\x0cRetryNotices\x12\x1f.jitgate.v1.RetryNoticesRequest\x1a .jitgate.v1.RetryNoticesResponse\"\x04\x88\xb5\x18\x0e\x12]\n\x0e\x44iscardNotices\x12!.jitgate.v1.DiscardNoticesRequest\x1a\".jitgate.v1.DiscardNoticesResponse\"\x04\x88\xb5\x18\x0e\x12W\n\x0cListContacts\x12\x1f.jitgate.v1.ListContactsRequest\x1a .jitgate.v1.ListContactsResponse\"\x04\x88\xb5\x18\x02\x12Q\n\nPutContact\x12\x1d.jitgate.v1.PutContactRequest\x1a\x1e.jitgate.v1.PutContactResponse\"\x04\x88\xb5\x18\x0e\x12Z\n\rRemoveContact\x12 .jitgate.v1.RemoveContactRequest\x1a!.jitgate.v1.RemoveContactResponse\"\x04\x88\xb5\x18\x0e\x12]\n\x0e\x43reateChatLink\x12!.jitgate.v1.CreateChatLinkRequest\x1a\".jitgate.v1.CreateChatLinkResponse\"\x04\x88\xb5\x18\x02\x12]\n\x0eRemoveChatLink\x12!.jitgate.v1.RemoveChatLinkRequest\x1a\".jitgate.v1.RemoveChatLinkResponse\"\x04\x88\xb5\x18\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -79,33 +79,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RETRYNOTICESREQUEST']._serialized_start=534
   _globals['_RETRYNOTICESREQUEST']._serialized_end=594
   _globals['_RETRYNOTICESRESPONSE']._serialized_start=596
-  _globals['_RETRYNOTICESRESPONSE']._serialized_end=633
-  _globals['_DISCARDNOTICESREQUEST']._serialized_start=635
-  _globals['_DISCARDNOTICESREQUEST']._serialized_end=697
-  _globals['_DISCARDNOTICESRESPONSE']._serialized_start=699
-  _globals['_DISCARDNOTICESRESPONSE']._serialized_end=738
-  _globals['_CONTACT']._serialized_start=740
-  _globals['_CONTACT']._serialized_end=863
-  _globals['_LISTCONTACTSREQUEST']._serialized_start=865
-  _globals['_LISTCONTACTSREQUEST']._serialized_end=911
-  _globals['_LISTCONTACTSRESPONSE']._serialized_start=913
-  _globals['_LISTCONTACTSRESPONSE']._serialized_end=974
-  _globals['_PUTCONTACTREQUEST']._serialized_start=976
-  _globals['_PUTCONTACTREQUEST']._serialized_end=1093
-  _globals['_PUTCONTACTRESPONSE']._serialized_start=1095
-  _globals['_PUTCONTACTRESPONSE']._serialized_end=1153
-  _globals['_REMOVECONTACTREQUEST']._serialized_start=1155
-  _globals['_REMOVECONTACTREQUEST']._serialized_end=1247
-  _globals['_REMOVECONTACTRESPONSE']._serialized_start=1249
-  _globals['_REMOVECONTACTRESPONSE']._serialized_end=1272
-  _globals['_CREATECHATLINKREQUEST']._serialized_start=1274
-  _globals['_CREATECHATLINKREQUEST']._serialized_end=1342
-  _globals['_CREATECHATLINKRESPONSE']._serialized_start=1344
-  _globals['_CREATECHATLINKRESPONSE']._serialized_end=1430
-  _globals['_REMOVECHATLINKREQUEST']._serialized_start=1432
-  _globals['_REMOVECHATLINKREQUEST']._serialized_end=1500
-  _globals['_REMOVECHATLINKRESPONSE']._serialized_start=1502
-  _globals['_REMOVECHATLINKRESPONSE']._serialized_end=1526
-  _globals['_NOTICESERVICE']._serialized_start=1529
-  _globals['_NOTICESERVICE']._serialized_end=2268
+  _globals['_RETRYNOTICESRESPONSE']._serialized_end=652
+  _globals['_DISCARDNOTICESREQUEST']._serialized_start=654
+  _globals['_DISCARDNOTICESREQUEST']._serialized_end=716
+  _globals['_DISCARDNOTICESRESPONSE']._serialized_start=718
+  _globals['_DISCARDNOTICESRESPONSE']._serialized_end=757
+  _globals['_CONTACT']._serialized_start=759
+  _globals['_CONTACT']._serialized_end=882
+  _globals['_LISTCONTACTSREQUEST']._serialized_start=884
+  _globals['_LISTCONTACTSREQUEST']._serialized_end=930
+  _globals['_LISTCONTACTSRESPONSE']._serialized_start=932
+  _globals['_LISTCONTACTSRESPONSE']._serialized_end=993
+  _globals['_PUTCONTACTREQUEST']._serialized_start=995
+  _globals['_PUTCONTACTREQUEST']._serialized_end=1112
+  _globals['_PUTCONTACTRESPONSE']._serialized_start=1114
+  _globals['_PUTCONTACTRESPONSE']._serialized_end=1172
+  _globals['_REMOVECONTACTREQUEST']._serialized_start=1174
+  _globals['_REMOVECONTACTREQUEST']._serialized_end=1266
+  _globals['_REMOVECONTACTRESPONSE']._serialized_start=1268
+  _globals['_REMOVECONTACTRESPONSE']._serialized_end=1291
+  _globals['_CREATECHATLINKREQUEST']._serialized_start=1293
+  _globals['_CREATECHATLINKREQUEST']._serialized_end=1361
+  _globals['_CREATECHATLINKRESPONSE']._serialized_start=1363
+  _globals['_CREATECHATLINKRESPONSE']._serialized_end=1449
+  _globals['_REMOVECHATLINKREQUEST']._serialized_start=1451
+  _globals['_REMOVECHATLINKREQUEST']._serialized_end=1519
+  _globals['_REMOVECHATLINKRESPONSE']._serialized_start=1521
+  _globals['_REMOVECHATLINKRESPONSE']._serialized_end=1545
+  _globals['_NOTICESERVICE']._serialized_start=1548
+  _globals['_NOTICESERVICE']._serialized_end=2287
 # @@protoc_insertion_point(module_scope)

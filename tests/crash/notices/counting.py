@@ -8,6 +8,7 @@ from email import message_from_bytes, policy
 from typing import Any
 
 from tests.crash.notices.receivers import TEAM, Receivers
+from tests.notifiers.slack.workspace import Message
 
 
 @dataclass
@@ -24,13 +25,15 @@ class Channel:
 
 
 def count(
-    to: Receivers, database: sqlite3.Connection, made: list[str], addresses: Collection[str]
+    to: Receivers, database: sqlite3.Connection, made: list[str], denied: list[str], addresses: Collection[str]
 ) -> list[Channel]:
-    """`made`: the requests' ids. `addresses`: where each is mailed to, besides their team's."""
+    """`made`: the requests' ids, `denied`: of those that were. `addresses`: where each is mailed to, besides their
+    team's."""
     return [
         _mails(to, made, addresses),
         _hooks(to, database, made),
         _slack(to, made),
+        _replies(to, denied),
         _teams(to, made),
     ]
 
@@ -78,7 +81,7 @@ def _hooks(to: Receivers, database: sqlite3.Connection, made: list[str]) -> Chan
 
 def _slack(to: Receivers, made: list[str]) -> Channel:
     """Each request is a message in the channel; people would see each further one."""
-    shown = Counter(str(message.content["metadata"]["event_payload"]["request"]) for message in to.slack.top())
+    shown = Counter(slack_request_of(message) for message in to.slack.top())
     return Channel(
         "slack",
         len(made),
@@ -87,9 +90,25 @@ def _slack(to: Receivers, made: list[str]) -> Channel:
     )
 
 
+def _replies(to: Receivers, denied: list[str]) -> Channel:
+    """Of each that was denied the message in the channel says so, and its thread does once."""
+    changed = {slack_request_of(one) for one in to.slack.top() if one.content["text"].startswith("Denied:")}
+    said = Counter(slack_request_of(one) for one in to.slacked.values() if one.thread)
+    return Channel(
+        "replies",
+        len(denied),
+        lost=sum(each not in changed or not said[each] for each in denied),
+        doubled=sum(max(0, said[each] - 1) for each in denied),
+    )
+
+
+def slack_request_of(message: Message) -> str:
+    return str(message.content["metadata"]["event_payload"]["request"])
+
+
 def _teams(to: Receivers, made: list[str]) -> Channel:
     """Each request is a card in the channel. One that was sent just before the kill is sent again."""
-    shown = Counter(_request_of(message) for message in to.teamed.values())
+    shown = Counter(_request_of(message) for message in to.teamed.values() if "replyToId" not in message)
     return Channel(
         "teams",
         len(made),
@@ -100,4 +119,4 @@ def _teams(to: Receivers, made: list[str]) -> Channel:
 
 def _request_of(activity: dict[str, Any]) -> str:
     [card] = (attachment["content"] for attachment in activity["attachments"])
-    return str(card["refresh"]["action"]["data"]["request"])
+    return str(card["actions"][-1]["url"]).rpartition("/")[2]

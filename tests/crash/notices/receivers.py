@@ -56,12 +56,14 @@ class Receivers:
     slack: Workspace
     teams: Cloud
     folder: Path
+    called: Stamped[str] = field(default_factory=Stamped)
     mailed: Stamped[bytes] = field(default_factory=Stamped)
     hooked: Stamped[dict[str, object]] = field(default_factory=Stamped)
     slacked: StampedMessages[tuple[str, str], Message] = field(default_factory=StampedMessages)
     teamed: StampedMessages[tuple[str, str], dict[str, Any]] = field(default_factory=StampedMessages)
 
     def __post_init__(self) -> None:
+        self.mail.calls = self.called
         self.mail.received = self.mailed
         self.hook.events = self.hooked
         self.slack.messages = self.slacked

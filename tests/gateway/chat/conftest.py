@@ -14,11 +14,12 @@ from tests.gateway.access.conftest import ready, world  # noqa: F401 - fixtures
 from tests.gateway.access.world import World
 
 SLACK = "slack"
+TEAMS = "teams"
 
 
-def person(name: str, *, workspace: str = "T1", is_outsider: bool = False) -> ChatPerson:
+def person(name: str, *, workspace: str = "T1", is_outsider: bool = False, kind: str = SLACK) -> ChatPerson:
     address = {"workspace": workspace, "user": f"U-{name}"}
-    return ChatPerson(SLACK, f"{workspace}/U-{name}", address, is_outsider)
+    return ChatPerson(kind, f"{workspace}/U-{name}", address, is_outsider)
 
 
 @dataclass
@@ -29,7 +30,7 @@ class Chat:
 
     def __post_init__(self) -> None:
         on = self.world
-        self.links = ChatLinks(on.database, on.clock, frozenset({SLACK}))
+        self.links = ChatLinks(on.database, on.clock, frozenset({SLACK, TEAMS}))
         self.desk = ChatDesk(
             on.database,
             on.clock,
@@ -39,12 +40,13 @@ class Chat:
             link_to=lambda request_id: f"https://gate.example/requests/{request_id}",
         )
 
-    async def code(self, user_id: str) -> str:
-        return (await self.links.new_code(await self.world.caller(user_id), SLACK)).code
+    async def code(self, user_id: str, kind: str = SLACK) -> str:
+        return (await self.links.new_code(await self.world.caller(user_id), kind)).code
 
-    async def link(self, *user_ids: str) -> None:
+    async def link(self, *user_ids: str, kind: str = SLACK) -> None:
         for user_id in user_ids:
-            assert await self.links.redeem(person(user_id), await self.code(user_id)) == user_id
+            code = await self.code(user_id, kind)
+            assert await self.links.redeem(person(user_id, kind=kind), code) == user_id
 
     async def do(self, who: str | ChatPerson, action: Action, request_id: str, **more: object) -> Reply:
         by = person(who) if isinstance(who, str) else who

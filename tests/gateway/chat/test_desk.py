@@ -1,6 +1,8 @@
 """Decisions from a chat: the same rules as everywhere; whoever may not is written down (R16 to R19, R29, R30)."""
 
 import asyncio
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -8,13 +10,14 @@ from approvals.model import Status
 from gateway.chat.people import ChatPeople
 from gateway.chat.posts import ChatPosts
 from gateway.errors import Refused
+from gateway.identity.caller import Caller
 from gateway.identity.model import Role, RoleGrant
-from gateway.store import tables
-from notifiers.chat import Standing, Verdict
+from gateway.store import directory, tables
+from notifiers.chat import ChatPerson, Proof, Standing, Verdict
 from notifiers.model import Action
 from policy.model import PolicyKind
 from tests.gateway.access.test_escalation import BATCH, STRICT
-from tests.gateway.chat.conftest import Chat, person
+from tests.gateway.chat.conftest import TEAMS, Chat, person
 
 pytestmark = pytest.mark.rule("R30")
 
@@ -71,7 +74,38 @@ async def test_who_may_not_is_refused_and_written_down(chat: Chat) -> None:
     assert await status(chat, request_id) is Status.PENDING
 
 
-async def test_somebody_who_left_the_group_or_lost_the_role(chat: Chat) -> None:
+@pytest.mark.parametrize("is_between", [False, True], ids=["before the click", "while it is looked into"])
+async def test_somebody_who_left_the_group(
+    chat: Chat, monkeypatch: pytest.MonkeyPatch, *, is_between: bool
+) -> None:
+    world = chat.world
+    await world.grant(RoleGrant("user", "sam", Role.APPROVER))  # the level names the group
+    request_id = (await world.ask("bob", "db-1")).life.id
+
+    async def leave() -> None:
+        async with world.database.transaction() as tx:
+            await directory.leave(tx.connection, "sam", {"sre"})
+
+    if is_between:
+        find = ChatPeople.caller
+
+        async def found(people: ChatPeople, who: ChatPerson) -> Caller:
+            caller = await find(people, who)
+            await leave()
+            return caller
+
+        monkeypatch.setattr(ChatPeople, "caller", found)
+    else:
+        await leave()
+    for action in (Action.APPROVE, Action.DENY):
+        assert (await chat.do("sam", action, request_id, shown_level=1)).verdict is Verdict.REFUSED
+    reasons = [event.details["reason"] for event in await chat.events("chat.refused")]
+    assert reasons == ["REQUEST_NOT_FOUND"] * 2  # nor do they see it any more
+    assert await status(chat, request_id) is Status.PENDING
+    assert (await chat.do("olga", Action.APPROVE, request_id)).verdict is Verdict.REFUSED  # still the first level
+
+
+async def test_somebody_who_lost_the_role_or_was_removed(chat: Chat) -> None:
     world = chat.world
     request_id = (await world.ask("bob", "db-1")).life.id
     await world.ungrant(RoleGrant("group", "sre", Role.APPROVER))
@@ -132,9 +166,63 @@ async def test_a_click_races_with_the_command_line(chat: Chat) -> None:
     assert len(await chat.events("access_request.rejected")) == 1
 
 
-@pytest.mark.parametrize("request_id", ["", "oi-ffffffffffff", "../../etc", "oi-" + "f" * 4000])
-async def test_a_request_that_is_not_there(chat: Chat, request_id: str) -> None:
+@pytest.mark.rule("R16")
+async def test_of_three_decisions_in_slack_teams_and_the_command_line_one_counts(chat: Chat) -> None:
+    world = chat.world
+    await chat.link("sue", kind=TEAMS)
+    await world.person("rita", groups=["sre"])
+    rita = await world.caller("rita")
+
+    async def by_command(request_id: str) -> bool:
+        try:
+            await world.requests.deny(rita, request_id)
+        except Refused:
+            return False
+        return True
+
+    async def in_chat(who: ChatPerson, action: Action, request_id: str) -> bool:
+        return (await chat.do(who, action, request_id, shown_level=1)).verdict is Verdict.DONE
+
+    for turn in range(6):
+        request_id = (await world.ask("bob", "db-1", reason=f"race {turn}")).life.id
+        slack, teams = person("sam"), person("sue", kind=TEAMS)
+        racing = [
+            in_chat(slack, Action.APPROVE, request_id),
+            in_chat(teams, Action.DENY, request_id),
+            by_command(request_id),
+        ]
+        order = [*range(turn % 3, 3), *range(turn % 3)]
+        counted = dict(zip(order, await asyncio.gather(*(racing[each] for each in order)), strict=True))
+        assert sum(counted.values()) == 1, counted
+        life = (await world.reader.get(await world.caller("root"), request_id)).life
+        expected = (Status.PENDING, ["sam"]) if counted[0] else (Status.REJECTED, [])
+        assert (life.status, [one.person.user_id for one in life.approvals]) == expected
+        written = [event for event in await chat.events("access_request.") if event.subject == request_id]
+        told = {"access_request.opened", "access_request.rejected"}
+        if counted[0]:
+            told = {"access_request.opened", "access_request.approval_given", "access_request.level_completed"}
+        assert sorted(event.type for event in written) == sorted(told)
+        refused = [event for event in await chat.events("chat.refused") if event.subject == request_id]
+        assert len(refused) == 2 - counted[0] - counted[1]
+
+
+@pytest.mark.parametrize(
+    ("request_id", "named"),
+    [
+        ("", "what is no request"),
+        ("oi-ffffffffffff", "oi-ffffffffffff"),
+        ("../../etc", "what is no request"),
+        ("oi-" + "f" * 4000, "what is no request"),
+        ("oi-1 in slack: all is well\nbob tried\u202e", "what is no request"),
+        ("oi-\x00", "what is no request"),
+    ],
+)
+async def test_a_request_that_is_not_there(chat: Chat, request_id: str, named: str) -> None:
     assert (await chat.do("sam", Action.APPROVE, request_id)).verdict is Verdict.REFUSED
+    assert not isinstance(await chat.desk.standing(person("sam"), request_id, Action.DENY), Standing)
+    deny, approve = await chat.events("chat.refused")
+    assert approve.summary.startswith(f"sam tried to approve {named} in slack: There is no")
+    assert deny.summary.startswith(f"sam tried to deny {named} in slack: There is no")
 
 
 async def test_what_each_viewer_could_do(chat: Chat) -> None:
@@ -183,13 +271,15 @@ async def test_who_is_to_sign_in_again_may_still_revoke(chat: Chat) -> None:
 async def test_what_was_posted_counts_once_for_all_gateways(chat: Chat) -> None:
     world = chat.world
     one, other = (ChatPosts(world.database, world.clock) for _ in range(2))
-    assert await one.is_first("slack", "v0=abc")
-    assert not await one.is_first("slack", "v0=abc")
-    assert not await other.is_first("slack", "v0=abc")
-    assert await other.is_first("teams", "v0=abc")
-    assert sorted(await asyncio.gather(*(each.is_first("slack", "v0=d") for each in (one, other)))) == [
-        False,
-        True,
-    ]
+    short, long = (Proof("v0=abc", world.clock() + timedelta(minutes=minutes)) for minutes in (10, 70))
+    assert await one.is_first("slack", short)
+    assert not await one.is_first("slack", short)
+    assert not await other.is_first("slack", short)
+    assert await other.is_first("teams", long)
+    at_once = await asyncio.gather(*(each.is_first("slack", replace(short, once="v0=d")) for each in (one, other)))
+    assert sorted(at_once) == [False, True]
     world.clock.advance(minutes=10)
-    assert await one.is_first("slack", "v0=abc")  # by then its signature is too old
+    assert await one.is_first("slack", short)  # by then nobody believes it any more
+    assert not await other.is_first("teams", long)
+    world.clock.advance(minutes=60)
+    assert await one.is_first("teams", long)

@@ -8,7 +8,7 @@ import pytest
 from gateway.chat.linking import LIFETIME
 from gateway.chat.people import ChatPeople
 from gateway.errors import Refused
-from gateway.store import tables
+from gateway.store import directory, tables
 from notifiers.chat import Verdict
 from notifiers.model import Action
 from tests.gateway.access.refusals import refused
@@ -92,6 +92,13 @@ async def test_an_identity_is_one_persons(chat: Chat) -> None:
         await chat.links.redeem(person("sam"), code)
 
 
+async def test_an_identity_of_somebody_who_was_removed_is_free(chat: Chat) -> None:
+    """They can't give it up any more, and may be here under another id."""
+    async with chat.world.database.transaction() as tx:
+        await directory.remove(tx.connection, "sam", chat.world.clock())
+    assert await chat.links.redeem(person("sam"), await chat.code("pete")) == "pete"
+
+
 async def test_the_same_id_in_another_workspace_is_somebody_else(chat: Chat) -> None:
     reply = await chat.do(person("sam", workspace="T2"), Action.APPROVE, "oi-000000000000")
     assert reply.verdict is Verdict.NOT_LINKED
@@ -129,4 +136,4 @@ async def test_unlinking(chat: Chat) -> None:
 
 async def test_a_chat_that_is_not_there(chat: Chat) -> None:
     async with refused(chat.world, "NO_SUCH_CHAT"):
-        await chat.links.new_code(await chat.world.caller("sam"), "teams")
+        await chat.links.new_code(await chat.world.caller("sam"), "irc")

@@ -10,10 +10,12 @@ import pytest
 
 from approvals.model import Status
 from gateway.identity.model import Role, RoleGrant
+from gateway.identity.oidc import chats
 from gateway.store import contacts
 from notifiers.chat import NotFromThere
 from notifiers.teams.card import CONTENT_TYPE
 from notifiers.teams.incoming import KIND
+from notifiers.wording import moment
 from policy.model import PolicyKind
 from tests.gateway.access.world import manual
 from tests.gateway.chat.teams_chat import Chat, teams_chat
@@ -72,8 +74,13 @@ async def test_two_levels_approve_and_one_takes_it_back(chat: Chat) -> None:
 @pytest.mark.rule("R18")
 async def test_one_denial_ends_it(chat: Chat) -> None:
     request_id = await asked(chat)
-    assert verbs(await chat.clicked("sam", "deny", request_id, comment="not today")) == ["link"]
-    assert (await life(chat, request_id)).status is Status.REJECTED
+    answer = await chat.clicked("sam", "deny", request_id, comment="not today")
+    assert verbs(answer) == ["link"]
+    ended = await life(chat, request_id)
+    assert ended.status is Status.REJECTED
+    assert f"sam denied the request on {moment(ended.ended_at)}; it is over." in json.dumps(answer)
+    assert f"{moment(ended.ended_at)} by sam" in json.dumps(answer)
+    assert "Somebody" not in json.dumps(answer)
 
 
 @pytest.mark.rule("R17")
@@ -128,9 +135,13 @@ async def test_other_tenants_are_not_heard(chat: Chat) -> None:
         assert "other organizations" in why(answer)
     assert (await life(chat, request_id)).approvals == ()
     assert await chat.refusals() == ["EXTERNAL_PERSON"] * 4
-    written = activity(chat.cloud, "sam", text="hello", conversation={"id": "x", "tenantId": other})
-    assert await chat.post(written) == {}
+    elsewhere = {"id": "x", "tenantId": other}
+    written = activity(chat.cloud, "sam", text="hello", conversation=elsewhere)
+    personal = elsewhere | {"conversationType": "personal"}
+    added = activity(chat.cloud, "sam", type="installationUpdate", action="add", conversation=personal)
+    assert [await chat.post(sent) for sent in (written, added)] == [{}, {}]
     assert chat.cloud.messages == {}
+    assert len(await chat.refusals()) == 4
 
 
 @pytest.mark.rule("R16")
@@ -153,8 +164,9 @@ async def test_two_clicks_at_once_count_as_one(chat: Chat) -> None:
         chat.clicked("sam", "approve", request_id),
     )
     now = await life(chat, request_id)
-    assert len(now.approvals) <= 1
-    assert any(answer["type"] == MESSAGE for answer in answers)
+    assert (now.status, len(now.approvals)) in {(Status.PENDING, 1), (Status.REJECTED, 0)}
+    assert sorted(answer["type"] for answer in answers) == sorted([CONTENT_TYPE, MESSAGE, MESSAGE])
+    assert len(await chat.refusals()) == 2
 
 
 async def test_what_was_shown_must_be_what_is_decided(chat: Chat) -> None:
@@ -240,8 +252,10 @@ async def test_codes_are_taken_in_personal_chats_of_this_tenant_only(chat: Chat)
     code = (await chat.links.new_code(await chat.world.caller("pete"), KIND)).code
     channel = {"id": "19:x", "conversationType": "channel", "tenantId": TENANT}
     assert await chat.written("pete", code, conversation=channel) == ""
+    assert await chat.refusals() == []
     other = {"id": PERSONAL, "conversationType": "personal", "tenantId": "99999999-bbbb-cccc-dddd-eeeeeeeeeeee"}
     assert await chat.written("pete", code, conversation=other) == ""
+    assert await chat.refusals() == ["EXTERNAL_PERSON"]
     assert "You are pete here" in await chat.written("pete", code)
 
 
@@ -254,3 +268,20 @@ async def test_a_linked_person_is_reached_where_they_linked(chat: Chat) -> None:
     await chat.notifier.deliver(delivery(address=dict(reached["pete"])))
     [(where, _)] = chat.cloud.messages
     assert where == PERSONAL
+
+
+@pytest.mark.rule("R31")
+async def test_whom_the_provider_names_is_reached_and_decides_without_ever_linking(chat: Chat) -> None:
+    said = {KIND: (TENANT, identity("pete"))}
+    chat.cloud.vouched("pete")
+    async with chat.world.database.transaction() as tx:
+        await chats.bind(tx, "pete", said, {KIND}, now=chat.world.clock(), source_address="192.0.2.1")
+    async with chat.world.database.read() as connection:
+        reached = await contacts.addresses(connection, KIND, {"pete"})
+    await chat.notifier.deliver(delivery(address=dict(reached["pete"])))
+    [(where, _)] = chat.cloud.messages
+    assert where == "a:pete"
+    request_id = await asked(chat)
+    await chat.clicked("sam", "approve", request_id)
+    await chat.clicked("pete", "approve", request_id, 2)
+    assert (await life(chat, request_id)).status is Status.APPROVED

@@ -79,3 +79,10 @@ async def test_a_code_binds_nobody_else_then(chat: Chat) -> None:
 async def test_claims_that_name_nobody(claim: object) -> None:
     with pytest.raises(Refused, match="CLAIM_UNUSABLE"):
         person_of(ALICE | {"slack_id": claim}, MAPPING)
+
+
+def test_ids_of_teams_are_written_as_the_chat_says_them() -> None:
+    mapping = Claims.model_validate({"chats": {"teams": {"workspace": "AB12-CD", "user": "oid"}}})
+    assert person_of(ALICE | {"oid": "EF56-0A"}, mapping).chats == {"teams": ("ab12-cd", "ef56-0a")}
+    said = person_of(ALICE | {"slack_id": "U-Alice"}, MAPPING).chats
+    assert said == {"slack": ("T1", "U-Alice")}, "Slack's are taken to the letter"

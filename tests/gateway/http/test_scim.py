@@ -83,6 +83,8 @@ async def test_names_and_ids_find_people_and_groups(on: Provisioned) -> None:
     second = await provider.found("Users", startIndex=3, count=2)
     assert [each["id"] for each in first["Resources"] + second["Resources"]] == ["carol", "dan", "eve"]
     assert (first["totalResults"], second["totalResults"], second["startIndex"]) == (3, 3, 3)
+    beyond = await provider.found("Users", startIndex=10**20)
+    assert (beyond["totalResults"], beyond.get("Resources", [])) == (3, [])
     small = await provider.ask("GET", f"/Groups/{group}", params={"excludedAttributes": "members"})
     assert "members" not in small.json()
 
@@ -185,6 +187,16 @@ async def test_an_administrators_lock_is_not_undone(on: Provisioned) -> None:
     assert (await known(world, "carol")).may_act
 
 
+async def test_a_provider_activates_by_another_name_whom_it_deactivated(world: World, tmp_path: Path) -> None:
+    """The name is the configuration's, and may change; the issuer is who it is."""
+    async with provisioned(world, tmp_path, corp=corp(), entra=corp()) as on:
+        await (await on.provider()).user("carol", active=False)
+        assert not (await known(world, "carol")).may_act
+        renamed = await on.provider("entra")
+        await renamed.patch("/Users/carol", {"op": "replace", "path": "active", "value": True})
+        assert (await known(world, "carol")).may_act
+
+
 @pytest.mark.rule("R3")
 async def test_who_leaves_a_group_loses_what_rests_on_it(on: Provisioned) -> None:
     world, provider = on.world, await on.provider()
@@ -212,7 +224,10 @@ async def test_membership_is_fresh_while_the_provider_can_tell(on: Provisioned) 
     second = await world.ask("alice", "both-1")
     with pytest.raises(Refused, match="STALE"):
         await world.requests.approve(await world.caller("carol"), second.life.id)
-    await on.provider()
+    provider = await on.provider()  # a token that nobody used tells nothing
+    with pytest.raises(Refused, match="STALE"):
+        await world.requests.approve(await world.caller("carol"), second.life.id)
+    await provider.ask("GET", "/Users")
     await world.requests.approve(await world.caller("carol"), second.life.id)
 
 
@@ -261,6 +276,19 @@ async def test_an_address_set_by_hand_stays(on: Provisioned) -> None:
     assert (await email_of(world, "dan")) == by_hand
     await provider.patch("/Users/carol", {"op": "remove", "path": "emails"})
     assert await email_of(world, "carol") is None
+
+
+async def test_somebody_who_comes_back_under_another_id_has_their_address(on: Provisioned) -> None:
+    provider = await on.provider()
+    said = [{"value": "carol.jones@example.com", "type": "work"}]
+    await provider.user("carol", emails=said)
+    await on.directory().remove(await on.world.caller("root"), "carol")
+    assert (await provider.user("cjones", emails=said)).status_code == 201
+    email = await email_of(on.world, "cjones")
+    assert email is not None
+    assert email.address == {"email": "carol.jones@example.com"}
+    await provider.user("other", emails=said)
+    assert await email_of(on.world, "other") is None, "it is somebody's"
 
 
 async def test_two_at_once_do_not_undo_each_other(on: Provisioned) -> None:

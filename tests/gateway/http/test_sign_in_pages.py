@@ -9,7 +9,7 @@ from tests.gateway.access.world import World
 from tests.gateway.http.web import Web, fields, running
 from tests.gateway.identity.oidc.conftest import ALICE
 from tests.gateway.identity.oidc.world import settings
-from tests.oidc_provider.running import SECRET, OidcProvider, require_node
+from tests.oidc_provider.running import SECRET, OidcProvider
 from tests.oidc_provider.running import Browser as ProvidersPages
 
 pytestmark = pytest.mark.parametrize("database_server", ["sqlite"], indirect=True)
@@ -102,7 +102,6 @@ async def test_old_and_made_up_cookies_are_nobody(web: Web) -> None:
 
 @pytest.fixture
 def provider(world: World, tmp_path: Path) -> Iterator[tuple[Web, OidcProvider]]:
-    require_node()
     web = Web(world, tmp_path)
     provider = OidcProvider(tmp_path, web_redirect=f"{web.url}/sign-in/callback")
     provider.says({"u-1": ALICE | {"preferred_username": "carol"}})

@@ -35,6 +35,7 @@ from recorder.errors import RecorderError
 
 HOME = "192.0.2.10"
 PASSWORD = "correct horse battery"
+LONGEST_LOCK_DAYS = 3650
 
 
 class Time:
@@ -133,7 +134,9 @@ class House:
         self.locks = Locks(database, self.endings, self.changes, time)
         self.targets = Targets(database, self.endings, self.changes, time)
         self.examinations = Examinations()
-        self.preferences = SessionPreferences(database, self.changes, time, *[self.examinations] * 2)
+        self.preferences = SessionPreferences(
+            database, self.changes, time, *[self.examinations] * 2, longest_lock_days=LONGEST_LOCK_DAYS
+        )
 
     async def administrator(self, user_id: str = "root") -> Caller:
         """An organization administrator, made the way the first one is."""

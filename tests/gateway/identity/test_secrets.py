@@ -22,6 +22,7 @@ def logged(capfd: pytest.CaptureFixture[str]) -> Iterator[pytest.CaptureFixture[
     yield capfd
     root.handlers[:] = handlers
     root.setLevel(level)
+    logging.getLogger(logs.OURS).setLevel(logging.NOTSET)
     structlog.reset_defaults()
 
 
@@ -57,7 +58,7 @@ async def test_no_secret_is_in_a_log_an_event_a_repr_or_the_database(
     ]
     told = repr([proof, change, signed_in, alice, stored, refusals, await house.events(), house.sign_in])
     on_disk = await house.stored()
-    logging.getLogger("test").info("this is seen")
+    logging.getLogger("jitgate.test").info("this is seen")
     written = logged.readouterr()
     assert "this is seen" in written.err
     for secret in secrets:

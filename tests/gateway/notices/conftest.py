@@ -60,10 +60,16 @@ class Log:
     """A sink that is a list."""
 
     at_once: int = 10
+    concurrency: int = 1
     events: list[PublishedEvent] = field(default_factory=list)
     refuses: set[str] = field(default_factory=set)
+    tries: int = 0
+    trouble: list[Exception] = field(default_factory=list)
 
     async def put(self, events: Sequence[PublishedEvent]) -> Sequence[PublishedEvent]:
+        self.tries += 1
+        if self.trouble:
+            raise self.trouble.pop(0)
         self.events += [event for event in events if event.type not in self.refuses]
         return [event for event in events if event.type in self.refuses]
 
@@ -77,7 +83,7 @@ class Log:
 class Desk:
     """One replica's workers, step by step."""
 
-    def __init__(self, on: World, pad: Pad | None = None, **plan: object) -> None:
+    def __init__(self, on: World, pad: Pad | None = None, *, replica: str = "one", **plan: object) -> None:
         self.world = on
         self.pad = pad or Pad()
         self.log = Log()
@@ -86,9 +92,9 @@ class Desk:
         self.expander = Expander(database, clock, changes, [self.plan], [SinkPlan("events/log", ("access_",))])
         self.expander.public_url = "https://gate.example"
         self.deliverer = Deliverer(
-            database, clock, changes, CHAT, NoticeCarrier(database, self.pad), replica="one"
+            database, clock, changes, CHAT, NoticeCarrier(database, self.pad, CHAT), replica=replica
         )
-        self.sender = Deliverer(database, clock, changes, "events/log", SinkCarrier(self.log), replica="one")
+        self.sender = Deliverer(database, clock, changes, "events/log", SinkCarrier(self.log), replica=replica)
 
     async def reach(self, *user_ids: str) -> None:
         async with self.world.database.transaction() as tx:

@@ -1,17 +1,20 @@
 """Who is told what, from the event to the channel (R9, R29, R30), whatever fails in between."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.identity.model import Role, RoleGrant
-from gateway.notices.delivering import LEASE
 from gateway.notices.expanding import Expander
 from gateway.notices.planning import Watcher
-from gateway.store import outbox, roles, tables
+from gateway.store import contacts, directory, outbox, roles, tables
 from gateway.store.database import Transaction
 from gateway.store.events import Event, append
-from notifiers.errors import TryAgain, Undeliverable
+from notifiers.errors import TryAgain
 from notifiers.model import Action, NoticeKind, Relation
 from policy.model import PolicyKind
 from tests.gateway.access.world import World
@@ -145,99 +148,98 @@ async def test_the_requester_is_never_asked_whatever_groups_they_are_in(desk: De
     assert ("sid", "approval_needed") not in await desk.work()
 
 
-async def dead(desk: Desk) -> list[outbox.Due]:
-    async with desk.world.database.read() as connection:
-        return await outbox.page(connection, dead_only=True, limit=100)
+@pytest.mark.rule("R30")
+async def test_everybody_hears_who_ended_it_and_when(desk: Desk) -> None:
+    at, requests = desk.world.clock(), desk.world.requests
+    denied, revoked, cancelled = [(await desk.world.ask("alice", "db-1")).life.id for _ in range(3)]
+    await requests.deny(await desk.world.caller("sue"), denied, "no")
+    for who in ("sam", "olga"):
+        await requests.approve(await desk.world.caller(who), revoked)
+    await requests.revoke(await desk.world.caller("root"), revoked, "wrong node")
+    await requests.cancel(await desk.world.caller("alice"), cancelled)
+    await desk.work()
+    told = {one.notice.subject.request_id: one.notice.subject for one in desk.pad.taken}
+    assert [(told[one].ended_by, told[one].ended_at) for one in (denied, revoked, cancelled)] == [
+        ("sue", at),
+        ("root", at),
+        ("alice", at),
+    ]
 
 
-async def test_what_cannot_be_delivered_is_a_dead_letter_and_holds_nothing_up(desk: Desk) -> None:
-    desk.pad.trouble = [Undeliverable("no such channel")] * 3
+@pytest.mark.rule("R30")
+async def test_the_mailbox_of_a_group_is_asked_when_the_group_is(ready: World) -> None:
+    await ready.put(
+        PolicyKind.MANUAL,
+        "name: databases\naccessHours: 1\ntargets: [{tag: Workload, values: [db]}]\n"
+        "levels: [{approvers: [{user: olga}]}, {approvers: [{group: sre}]}]\n",
+    )
+    duty, others = (Watcher({"place": name}, groups=frozenset({name})) for name in ("sre", "oncall"))
+    desk = Desk(ready, watchers=(duty, others))
+    request = await ready.ask("alice", "db-1")
+    assert await desk.work() == [], "olga is asked first"
+    await desk.approve(request, "olga")
+    assert ("sre", "approval_needed") in await desk.work()
+    await desk.approve(request, "sam")
+    assert ("sre", "approved") in await desk.work()
+    assert {who for who, _ in desk.pad.told()} == {"sre"}
+
+
+@pytest.mark.rule("R30")
+async def test_people_are_told_where_they_are_now(desk: Desk) -> None:
+    """Not where they were when they were asked, or when it was first tried."""
+    desk.pad.trouble = [TryAgain("down")] * 3
     request = await desk.world.ask("alice", "db-1")
     await desk.work()
-    assert {one.last_error for one in await dead(desk)} == {"no such channel"}
-    await desk.world.requests.cancel(await desk.world.caller("alice"), request.life.id)
-    assert ("alice", "cancelled") in await desk.work()
     async with desk.world.database.transaction() as tx:
-        assert await outbox.retry(tx.connection, [], desk.world.clock()) == 3
-    await desk.work()
-    assert await dead(desk) == []
-
-
-@pytest.mark.parametrize("failure", [TryAgain, RuntimeError])
-async def test_what_fails_is_tried_again_and_given_up_after_a_day(desk: Desk, failure: type[Exception]) -> None:
-    await desk.world.ask("alice", "db-1")
-    desk.pad.tries, desk.pad.always = 0, lambda: failure("down")
-    for number in range(1, 6):
-        await desk.work()
-        assert desk.pad.tries == 3 * number
-        assert (await dead(desk) == []) is (number < 5)
-        await desk.work()
-        assert desk.pad.tries == 3 * number
-        desk.world.clock.advance(hours=6)
-    assert len(await dead(desk)) == 3
-    assert desk.pad.taken == []
-
-
-async def test_pauses_grow(desk: Desk) -> None:
-    await desk.world.ask("alice", "db-1")
-    desk.pad.always = lambda: TryAgain("down")
-    for pause in (1, 2, 4, 8, 16):
-        await desk.work()
-        desk.pad.tries = 0
-        desk.world.clock.advance(seconds=pause * 0.49)
-        await desk.work()
-        assert desk.pad.tries == 0
-        desk.world.clock.advance(seconds=pause * 1.02)
-
-
-async def test_a_service_that_asks_for_time_gets_it(desk: Desk) -> None:
-    desk.pad.trouble = [TryAgain("slow down", 90.0)] * 3
-    await desk.world.ask("alice", "db-1")
-    await desk.work()
-    desk.world.clock.advance(seconds=89)
-    assert await desk.work() == []
+        for user_id in ("sam", "sue"):
+            await contacts.put(tx.connection, moved(desk, user_id, "was"))
     desk.world.clock.advance(seconds=2)
     assert len(await desk.work()) == 3
+    assert {one.recipient.address["id"] for one in desk.pad.taken if one.recipient.user_id} == {
+        "was-sam",
+        "was-sue",
+    }
+    async with desk.world.database.transaction() as tx:
+        await contacts.put(tx.connection, moved(desk, "sam", "is"))
+        await contacts.remove(tx.connection, "sue", CHAT)
+    await desk.world.requests.cancel(await desk.world.caller("alice"), request.life.id)
+    assert sorted(await desk.work()) == [("#access", "cancelled"), ("alice", "cancelled"), ("sam", "cancelled")]
+    [sam] = [one for one in desk.pad.taken[3:] if one.recipient.user_id == "sam"]
+    assert (sam.recipient.address, sam.first) == ({"id": "is-sam"}, None)
 
 
-async def test_what_a_dead_process_was_trying_is_tried_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As after kill -9 between the service's answer and our note of it."""
-    await desk.world.ask("alice", "db-1")
-
-    async def dies(connection: object, *_: object) -> bool:
-        raise SystemExit
-
+async def test_whoever_was_removed_is_told_nothing_more(desk: Desk) -> None:
+    """They have left, and their address may still lead to them."""
+    world = desk.world
+    request = await desk.world.ask("alice", "db-1")
+    assert ("sam", "approval_needed") in await desk.work()
+    await desk.approve(request, "sue")
     while await desk.expander.expand():
         pass
-    with monkeypatch.context() as patch:
-        patch.setattr(outbox, "delivered", dies)
-        with pytest.raises(SystemExit):
-            await desk.deliverer.deliver()
-    [lost] = desk.pad.taken
-    other = Desk(desk.world, desk.pad).deliverer
-    while await other.deliver():
-        pass
-    assert len(desk.pad.taken) == 3
-    desk.world.clock.advance(seconds=LEASE.total_seconds() + 1)
-    while await other.deliver():
-        pass
-    assert (desk.pad.taken[-1].id, desk.pad.taken[-1].attempt) == (lost.id, 2)
+    async with world.database.transaction() as tx:
+        await directory.remove(tx.connection, "sam", world.clock())
+    told = await desk.work()
+    await desk.approve(request, "olga")
+    told += await desk.work()
+    assert {"sue", "alice"} <= {who for who, _ in told}
+    assert "sam" not in {who for who, _ in told}
 
 
-async def test_a_process_that_starts_again_takes_up_its_own_at_once(desk: Desk) -> None:
+async def test_whoever_is_reached_no_more_is_not_told_what_still_waits(desk: Desk) -> None:
+    desk.pad.trouble = [TryAgain("down")] * 3
     await desk.world.ask("alice", "db-1")
-    while await desk.expander.expand():
-        pass
+    await desk.work()
     async with desk.world.database.transaction() as tx:
-        lease = outbox.Lease("one/chat", desk.world.clock() + LEASE)
-        assert len(await outbox.lease(tx.connection, CHAT, desk.world.clock(), lease, 10)) == 3
-    assert not await desk.deliverer.deliver()
-    async with desk.world.database.transaction() as tx:
-        await outbox.release(tx.connection, "two/chat")
-    assert not await desk.deliverer.deliver()
-    async with desk.world.database.transaction() as tx:
-        await outbox.release(tx.connection, "one/chat")
-    assert await desk.deliverer.deliver()
+        await contacts.remove(tx.connection, "sam", CHAT)
+    desk.world.clock.advance(seconds=2)
+    assert sorted(who for who, _ in await desk.work()) == ["#access", "sue"]
+    async with desk.world.database.read() as connection:
+        assert await outbox.page(connection, dead_only=False, limit=10) == []
+
+
+def moved(desk: Desk, user_id: str, where: str) -> contacts.Contact:
+    address = {"id": f"{where}-{user_id}"}
+    return contacts.Contact(user_id, CHAT, address["id"], address, "root", desk.world.clock())
 
 
 async def test_an_expansion_that_dies_is_done_once_by_the_next(
@@ -299,6 +301,36 @@ async def test_what_was_sent_is_forgotten_with_its_request(desk: Desk) -> None:
     desk.world.clock.advance(days=366)
     assert await desk.world.deadlines.purge() == 1
     assert (await desk.world.rows())["messages"] == []
+
+
+@dataclass
+class Between:
+    """A transaction in which something else happens after the first question."""
+
+    connection: AsyncConnection
+    happens: Callable[[], Awaitable[object]] | None
+
+    async def scalars(self, query: Any) -> Any:
+        found = await self.connection.scalars(query)
+        if self.happens is not None:
+            happens, self.happens = self.happens, None
+            await happens()
+        return found
+
+
+async def test_whoever_is_told_while_somebody_asks_who_was_told_is_among_them(desk: Desk) -> None:
+    """Else they would not hear what becomes of it, and their buttons would stay."""
+    if desk.world.database.is_sqlite:
+        return  # nothing is written while another one writes
+    request = await desk.world.ask("alice", "db-1")
+    while await desk.expander.expand():
+        pass
+    async with desk.world.database.transaction() as tx:
+        between: Any = Between(tx.connection, desk.work)
+        found = await outbox.recipients(between, CHAT, request.life.id)
+    assert between.happens is None
+    assert len(desk.pad.taken) == 3
+    assert {"sam", "sue"} <= {one["user_id"] for one in found}
 
 
 async def test_two_replicas_tell_everybody_once(desk: Desk) -> None:

@@ -52,12 +52,14 @@ class MailServer:
     pem: Path = Path()
     received: list[bytes] = field(default_factory=list)
     envelopes: list[tuple[str, list[str]]] = field(default_factory=list)
+    calls: list[str] = field(default_factory=list)
+    """Who connected."""
     refuses: dict[str, str] = field(default_factory=dict)  # recipient -> answer
     listening: asyncio.Server | None = None
     listen: Callable[[], Awaitable[asyncio.Server]] | None = None
 
-    @property
     def mails(self) -> list[EmailMessage]:
+        """No property: the library reads those of its handler at every connection, and this takes a while."""
         parsed = [message_from_bytes(raw, policy=policy.default) for raw in self.received]
         return [mail for mail in parsed if isinstance(mail, EmailMessage)]
 
@@ -73,6 +75,14 @@ class MailServer:
         yield
         assert self.listen is not None
         self.listening = await self.listen()
+
+    async def handle_EHLO(  # noqa: N802  # named by the library
+        self, _server: SMTP, session: Session, _envelope: Envelope, hostname: str, responses: list[str]
+    ) -> list[str]:
+        if session.ssl is None:  # they greet again over TLS
+            self.calls.append(hostname)
+        session.host_name = hostname
+        return responses
 
     async def handle_RCPT(  # noqa: N802  # named by the library
         self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: Sequence[str]

@@ -87,7 +87,7 @@ async def test_a_mail_arrives_over_tls(tmp_path: Path, security: str) -> None:
         notifier = EmailNotifier(signed_in_at(server, tmp_path, security=security, reply_to="help@example.org"))
         receipt = await notifier.deliver(delivery())
         assert str(server.port) in await notifier.check()
-    [mail] = server.mails
+    [mail] = server.mails()
     assert server.envelopes == [("jitgate@example.org", ["bob@example.org"])]
     assert (mail["From"], mail["To"], mail["Reply-To"]) == (
         "Jitgate <jitgate@example.org>",
@@ -119,10 +119,10 @@ async def test_later_mails_answer_the_first(notifier: EmailNotifier, server: Mai
     second = await notifier.deliver(delivery(NoticeKind.APPROVED, event=8, first=reference, level=0))
     third = await notifier.deliver(delivery(NoticeKind.EXPIRED, event=9, first=reference, level=0))
     assert second.reference == third.reference == reference
-    one, two, three = server.mails
+    one, two, three = server.mails()
     assert one["Message-ID"] == two["References"] == two["In-Reply-To"] == three["References"]
     assert two["Subject"] == f"Re: {one['Subject']}"
-    assert len({mail["Message-ID"] for mail in server.mails}) == 3
+    assert len({mail["Message-ID"] for mail in server.mails()}) == 3
     plain, _ = bodies(two)
     assert "Approved: alice's access to db-1" in plain
     assert "Look at it and decide" not in plain
@@ -131,7 +131,7 @@ async def test_later_mails_answer_the_first(notifier: EmailNotifier, server: Mai
 async def test_the_same_delivery_is_the_same_mail(notifier: EmailNotifier, server: MailServer) -> None:
     """It may come again after a crash: mailboxes know it by its id."""
     assert await notifier.deliver(delivery()) == await notifier.deliver(delivery())
-    one, two = server.mails
+    one, two = server.mails()
     assert one["Message-ID"] == two["Message-ID"]
     plain = [bodies(mail)[0] for mail in (one, two)]
     assert plain[0] == plain[1]
@@ -141,7 +141,7 @@ async def test_the_same_delivery_is_the_same_mail(notifier: EmailNotifier, serve
 @pytest.mark.parametrize("reason", [HOSTILE, EMOJI, "</div></body>{{ 7*7 }}&amp;", "x" * 256, "مرحبا " * 30])
 async def test_what_people_wrote_stays_text(notifier: EmailNotifier, server: MailServer, reason: str) -> None:
     await notifier.deliver(delivery(reason=reason, requester_name=reason[:128], node_name=f"n{reason[:40]}"))
-    [mail] = server.mails
+    [mail] = server.mails()
     assert mail["Bcc"] is None
     assert list(mail.keys()).count("To") == 1
     plain, rich = bodies(mail)
@@ -159,7 +159,7 @@ async def test_what_people_wrote_stays_text(notifier: EmailNotifier, server: Mai
 async def test_without_pages_a_mail_names_the_command(notifier: EmailNotifier, server: MailServer) -> None:
     told = delivery()
     await notifier.deliver(replace(told, notice=replace(told.notice, link="")))
-    plain, rich = bodies(server.mails[0])
+    plain, rich = bodies(server.mails()[0])
     assert "jit approve oi-3cdf121b337b" in plain
     assert rich.links == []
 
@@ -203,7 +203,7 @@ async def test_a_reference_lets_nothing_into_a_header(
     notifier: EmailNotifier, server: MailServer, first: str
 ) -> None:
     await notifier.deliver(delivery(first={"message_id": first}))
-    [mail] = server.mails
+    [mail] = server.mails()
     assert mail["Bcc"] is None
     assert (mail["References"] or "") == ""
 
@@ -213,10 +213,24 @@ async def test_no_name_of_anything_makes_a_header(notifier: EmailNotifier, serve
     await notifier.deliver(
         delivery(request_id=hostile, requester=hostile, requester_name=hostile, node_id=hostile, node_name=hostile)
     )
-    [mail] = server.mails
+    [mail] = server.mails()
     assert mail["Bcc"] is None
     assert mail["X-Jitgate-Request"] == "x  Bcc: eve@example.org    hello"
     assert [recipients for _, recipients in server.envelopes] == [["bob@example.org"]]
+
+
+async def test_encoded_words_stay_what_somebody_wrote(
+    notifier: EmailNotifier, server: MailServer, tmp_path: Path
+) -> None:
+    """An operator's subject may hold the reason, which anybody may write."""
+    (tmp_path / "email").mkdir()
+    (tmp_path / "email" / "subject.txt").write_text("{{ facts[1].value }}")
+    notifier = EmailNotifier(signed_in_at(server, tmp_path, templates_dir=tmp_path))
+    await notifier.deliver(delivery(reason="=?utf-8?q?x=0D=0ABcc:_eve@example.org=0D=0A=0D=0Ahello=E2=80=AE?="))
+    [mail] = server.mails()
+    assert mail["Bcc"] is None
+    assert mail["Subject"].startswith("= ?utf-8?q?x")
+    assert mail["To"] == "bob@example.org"
 
 
 @pytest.mark.parametrize(("answer", "outcome"), [("450 busy", TryAgain), ("550 no such user", Undeliverable)])
@@ -253,9 +267,10 @@ async def test_what_servers_say_no_with(answers: dict[str, str | None], outcome:
             await notifier.deliver(delivery())
 
 
-async def test_a_server_that_drops_after_it_has_taken_the_mail_has_it() -> None:
-    async with liar(QUIT="") as server:
-        notifier = EmailNotifier(settings(port=server.port, security="none"))
+@pytest.mark.parametrize("goodbye", ["", None])
+async def test_a_server_that_drops_or_falls_silent_after_it_has_taken_the_mail_has_it(goodbye: str | None) -> None:
+    async with liar(QUIT=goodbye) as server:
+        notifier = EmailNotifier(settings(port=server.port, security="none", timeout_seconds=1))
         receipt = await notifier.deliver(delivery())
         assert receipt.reference is not None
         assert receipt.reference["message_id"].encode() in server.data[0]
@@ -315,6 +330,7 @@ def test_settings_that_cannot_be_are_refused(tmp_path: Path) -> None:
         {"username": "u", "password_file": "/x", "password_environment": "X"},
         {"password": "inline"},
         {"timeout_seconds": 60},
+        {"templates_dir": tmp_path / "gone"},
     ):
         with pytest.raises(ValidationError):
             settings(**wrong)
@@ -369,7 +385,7 @@ async def test_operators_replace_templates_and_their_faults_lose_nothing(
     (own / "message.txt").write_text("{{ nothing.of.that.name }}")
     notifier = EmailNotifier(signed_in_at(server, tmp_path, templates_dir=tmp_path / "templates"))
     await notifier.deliver(delivery(reason="<b>now</b>"))
-    [mail] = server.mails
+    [mail] = server.mails()
     assert mail["Subject"] == "Zugriff Bcc: eve@example.org db-1"
     assert mail["Bcc"] is None
     plain, rich = bodies(mail)
@@ -380,8 +396,8 @@ async def test_operators_replace_templates_and_their_faults_lose_nothing(
 async def test_every_kind_makes_a_mail(notifier: EmailNotifier, server: MailServer) -> None:
     for relation in Relation:
         await asyncio.gather(*(notifier.deliver(delivery(kind, relation, level=0)) for kind in NoticeKind))
-    assert len(server.mails) == len(NoticeKind) * len(Relation)
-    for mail in server.mails:
+    assert len(server.mails()) == len(NoticeKind) * len(Relation)
+    for mail in server.mails():
         plain, _ = bodies(mail)
         assert "db-1" in plain
 

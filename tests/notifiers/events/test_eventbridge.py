@@ -23,7 +23,9 @@ class StandIn:
     """PutEvents as EventBridge has it, but that it refuses what a test names; moto refuses nothing."""
 
     refused: set[str] = field(default_factory=set)
+    forgets: int = 0
     calls: list[list[dict[str, Any]]] = field(default_factory=list)
+    entries: list[dict[str, Any]] = field(default_factory=list)
     address: str = ""
 
     async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -32,6 +34,7 @@ class StandIn:
         assert sum(map(size_of, entries)) <= MAX_BYTES
         details = [json.loads(entry["Detail"]) for entry in entries]
         self.calls.append(details)
+        self.entries += entries
         outcomes = [
             {"ErrorCode": "ThrottlingException", "ErrorMessage": "slow down"}
             if detail["id"] in self.refused
@@ -39,7 +42,7 @@ class StandIn:
             for detail in details
         ]
         failed = sum("ErrorCode" in outcome for outcome in outcomes)
-        return web.json_response({"Entries": outcomes, "FailedEntryCount": failed})
+        return web.json_response({"Entries": outcomes[self.forgets :], "FailedEntryCount": failed})
 
 
 @contextlib.asynccontextmanager
@@ -77,10 +80,34 @@ async def test_only_what_was_refused_is_to_be_tried_again(bus: StandIn, sink: Ev
     assert list(await sink.put(named(1, 3))) == []
 
 
+@pytest.mark.rule("R29")
+async def test_rules_find_entries_by_what_the_page_says(bus: StandIn, aws_environment: None) -> None:
+    settings = EventBridgeSettings(event_bus="audit", region="us-east-1", endpoint_url=bus.address)
+    sink = EventBridgeSink(settings, "//here")
+    assert list(await sink.put([*named(1), *named(2, type="access_request.approved")])) == []
+    await sink.close()
+    assert [{name: value for name, value in entry.items() if name != "Detail"} for entry in bus.entries] == [
+        {"Time": NOW.timestamp(), "Source": "jitgate", "DetailType": kind, "EventBusName": "audit"}
+        for kind in ("Access Request Failed", "Access Request Status Update")
+    ]
+
+
 async def test_when_nothing_was_taken_it_waits(bus: StandIn, sink: EventBridgeSink) -> None:
     bus.refused = {"evt-1", "evt-2"}
     with pytest.raises(TryAgain, match="ThrottlingException"):
         await sink.put(named(1, 2))
+
+
+async def test_an_answer_that_does_not_tell_of_all_counts_for_none(bus: StandIn, sink: EventBridgeSink) -> None:
+    bus.forgets = 1
+    with pytest.raises(TryAgain, match="answered for 1 of 2"):
+        await sink.put(named(1, 2))
+
+
+@pytest.mark.parametrize("url", ["http://events.example.com", "http://", "ftp://127.0.0.1", "http://[", ""])
+def test_an_endpoint_that_cannot_be(url: str) -> None:
+    with pytest.raises(ValueError, match="endpoint_url"):
+        EventBridgeSettings(endpoint_url=url)
 
 
 async def test_what_does_not_fit_into_one_call_is_left_for_the_next(bus: StandIn, sink: EventBridgeSink) -> None:

@@ -14,7 +14,7 @@ from notifiers.chat import ChatNotifier, ChatPerson, Click, Incoming, NotFromThe
 from notifiers.model import Action
 from notifiers.slack import SlackNotifier, make
 from tests.notifiers.slack.workspace import CHANNEL, Message, Workspace, check_view, signed, workspace
-from tests.notifiers.told import AT, SUBJECT, delivery
+from tests.notifiers.told import AT, EMOJI, HOSTILE, SUBJECT, delivery
 
 pytestmark = pytest.mark.rule("R30")
 DONE = Reply(Verdict.DONE, "You approved.")
@@ -45,6 +45,8 @@ class Desk:
 
     async def link(self, person: ChatPerson, code: str) -> Reply:
         self.links.append((person, code))
+        if self.slow is not None:
+            await self.slow.wait()
         return self.answer
 
     async def standing(
@@ -67,9 +69,10 @@ class Stage:
     desk: Desk
     socket: bool
 
-    async def told(self) -> Message:
-        """A request that waits for bob."""
-        asked = replace(delivery(address={"channel": CHANNEL}), actions=(Action.APPROVE, Action.DENY))
+    async def told(self, *actions: Action, **subject: Any) -> Message:
+        """A request that waits for bob, unless otherwise said."""
+        wanted = actions or (Action.APPROVE, Action.DENY)
+        asked = replace(delivery(address={"channel": CHANNEL}, **subject), actions=wanted)
         await self.notifier.deliver(asked)
         return self.slack.top()[0]
 
@@ -96,6 +99,11 @@ class Stage:
         return self.slack.dialogs[-1]
 
 
+def asks(dialog: dict[str, Any]) -> str:
+    """What stands above the field for a comment."""
+    return "".join(part["text"] for part in dialog["blocks"][0]["elements"][0]["elements"])
+
+
 @pytest.fixture(params=["http", "socket"])
 async def stage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stage]:
     is_socket = request.param == "socket"
@@ -106,6 +114,8 @@ async def stage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         if is_socket:
             await until(lambda: slack.sockets)
         yield Stage(slack, notifier, desk, is_socket)
+        if desk.slow is not None:
+            desk.slow.set()  # closing waits for what is being decided
         listening.cancel()
         await asyncio.gather(listening, return_exceptions=True)
         await notifier.close()
@@ -156,6 +166,48 @@ async def test_who_could_do_nothing_reads_why_at_once(stage: Stage) -> None:
     assert stage.desk.clicks == []  # nothing is decided without the dialog
 
 
+@pytest.mark.parametrize(
+    ("now", "stands"),
+    [({"level": 2}, "waits at level 2 by now"), ({"level": 0, "status": "Approved"}, "is Approved by now")],
+)
+async def test_a_button_of_another_level_asks_nothing(stage: Stage, now: dict[str, Any], stands: str) -> None:
+    stage.desk.standing_is = Standing(replace(SUBJECT, **now), AT, (Action.APPROVE, Action.DENY))
+    dialog = await stage.dialog(await stage.told())
+    check_view(dialog)
+    assert "submit" not in dialog
+    assert f"oi-3cdf121b337b {stands}" in str(dialog)
+
+
+async def test_the_dialog_shows_the_level_that_it_decides_about(stage: Stage) -> None:
+    dialog = await stage.dialog(await stage.told())
+    assert "Level 1 of 2, 1 of 2 approvals" in asks(dialog)
+
+
+async def test_an_approval_is_taken_back(stage: Stage) -> None:
+    approved: dict[str, Any] = {"status": "Approved", "level": 0}
+    stage.desk.standing_is = Standing(replace(SUBJECT, **approved), AT, (Action.REVOKE,))
+    message = await stage.told(Action.REVOKE, **approved)
+    assert list(message.buttons()) == ["Revoke my approval", "Open the request"]
+    dialog = await stage.dialog(message, "Revoke my approval")
+    assert dialog["submit"]["text"] == "Revoke my approval"
+    assert asks(dialog).startswith("Revoke your approval?")
+    assert stage.desk.clicks == []
+    await stage.send(stage.slack.submit(dialog, "wrong node", "UBOB"))
+    [click] = stage.desk.clicks
+    assert (click.action, click.comment, click.shown_level) == (Action.REVOKE, "wrong node", 0)
+
+
+@pytest.mark.parametrize("reason", [HOSTILE, EMOJI])
+async def test_what_people_wrote_does_nothing_in_the_dialog(stage: Stage, reason: str) -> None:
+    subject = replace(SUBJECT, reason=reason, requester_name=HOSTILE[:64], node_name=f"db\n{HOSTILE[:64]}")
+    stage.desk.standing_is = Standing(subject, AT, (Action.APPROVE,))
+    dialog = await stage.dialog(await stage.told())
+    assert {block["type"] for block in dialog["blocks"]} == {"rich_text", "input"}
+    assert "\u202e" not in asks(dialog)
+    assert asks(dialog).count("\n") == 2  # ours
+    assert (reason in asks(dialog)) is (reason == EMOJI)
+
+
 async def test_people_of_other_workspaces_are_outsiders(stage: Stage) -> None:
     stage.desk.standing_is = REFUSED
     await stage.dialog(await stage.told(), user="UEVE", team="T0OTHER")
@@ -184,6 +236,32 @@ async def test_codes_are_taken_in_direct_messages_only(stage: Stage) -> None:
     await stage.send(stage.slack.write("link zzzz-efgh-2345", "UBOB"))
     await until(stage.slack.top)
     assert [code for _, code in stage.desk.links] == ["zzzz-efgh-2345"]
+
+
+@pytest.mark.parametrize("subtype", ["message_changed", "me_message"])
+async def test_what_is_no_plain_message_links_nobody(stage: Stage, subtype: str) -> None:
+    """Of an edited message Slack tells the new words inside, and nobody who wrote the event."""
+    said = stage.slack.write("link abcd-efgh-2345", "UBOB")
+    event = said["event"]
+    event["subtype"] = subtype
+    if subtype == "message_changed":
+        inside = {name: event.pop(name) for name in ("user", "team", "text")}
+        event["message"] = {**inside, "type": "message", "ts": "1.1", "edited": {"user": "UBOB", "ts": "1.2"}}
+    await stage.send(said)
+    await stage.send(stage.slack.write("link zzzz-efgh-2345", "UBOB"))
+    await until(stage.slack.top)
+    assert [code for _, code in stage.desk.links] == ["zzzz-efgh-2345"]
+
+
+async def test_slow_linking_is_acknowledged_in_time_and_told_later(stage: Stage) -> None:
+    stage.desk.slow, stage.desk.answer = asyncio.Event(), Reply(Verdict.DONE, "You are bob here <now>.")
+    said = await stage.send(stage.slack.command("link abcd-efgh-2345", "UBOB"))
+    assert "longer than usual" in said["text"]
+    assert not stage.slack.top()
+    stage.desk.slow.set()
+    await until(stage.slack.top)
+    [message] = stage.slack.top()
+    assert (message.channel, message.content["text"]) == ("D-UBOB", "You are bob here &lt;now&gt;.")
 
 
 async def test_a_slow_decision_is_acknowledged_in_time_and_told_later(stage: Stage) -> None:
@@ -254,6 +332,16 @@ async def slack(tmp_path: Path) -> AsyncIterator[tuple[Workspace, SlackNotifier]
         await notifier.close()
 
 
+async def test_slack_asks_whether_the_address_is_ours(slack: tuple[Workspace, SlackNotifier]) -> None:
+    """When somebody enters it in the app's settings; it takes no address that does not repeat the word."""
+    body, headers = signed({"type": "url_verification", "token": "old", "challenge": "3eZbrw1aBm2rZgRNFdxV"})
+    [endpoint] = slack[1].endpoints
+    await endpoint.prove(Incoming(headers, body))
+    answer = await endpoint.answer(Incoming(headers, body), Desk())
+    assert (answer.status, answer.content_type) == (200, "application/json")
+    assert json.loads(answer.body) == {"challenge": "3eZbrw1aBm2rZgRNFdxV"}
+
+
 @pytest.mark.parametrize("how", [{"secret": "another"}, {"at": time.time() - 301}, {"at": time.time() + 3600}])
 async def test_forged_and_stale_signatures(slack: tuple[Workspace, SlackNotifier], how: dict[str, Any]) -> None:
     workspace_, notifier = slack
@@ -270,9 +358,9 @@ async def test_what_was_changed_is_not_slacks(slack: tuple[Workspace, SlackNotif
     for changed in (body + b"&x=y", body.replace(b"UBOB", b"UEVE"), b"\xff", b""):
         with pytest.raises(NotFromThere):
             await endpoint.prove(Incoming(headers, changed))
-    assert (
-        await endpoint.prove(Incoming(headers, body)) == headers["x-slack-signature"]
-    )  # taken once, by all gateways
+    proof = await endpoint.prove(Incoming(headers, body))
+    assert proof.once == headers["x-slack-signature"]  # taken once, by all gateways
+    assert proof.until.timestamp() == int(headers["x-slack-request-timestamp"]) + 600  # counts for half of that
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import itertools
 import json
+import math
 import ssl
 import time
 import uuid
@@ -21,6 +22,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import aiohttp
+import yaml
 from aiohttp import web
 
 WORKSPACE = "T0JITGATE"
@@ -31,6 +33,18 @@ CHANNEL = "C0ACCESS"
 COMMAND = "/jitgate"
 ACKNOWLEDGE_SECONDS = 3.0
 
+MANIFEST = Path(__file__).parents[3] / "deploy" / "slack" / "manifest.yaml"
+SCOPES = {
+    "chat.postMessage": {"chat:write"},
+    "chat.update": {"chat:write"},
+    "chat.postEphemeral": {"chat:write"},
+    "conversations.open": {"im:write"},
+}
+"""What a bot's token needs for a method, as published. The other methods need none, or one by the channel."""
+READING = {"C": "channels:history", "G": "groups:history", "D": "im:history"}
+"""What it needs to read messages, by the kind of channel."""
+
+_AT_ONCE = 5
 _BLOCKS = 50
 _MODAL_BLOCKS = 100
 _HEADER = 150
@@ -40,6 +54,7 @@ _URL = 3000
 _PRIVATE = 3000
 _TITLE = 24
 _TEXT = 40_000
+_BLOCKS_LENGTH = 13_200  # of their JSON: published nowhere, but met
 _METADATA = 8_000
 _ELEMENTS = 25
 _PLAIN_INPUT = 3000
@@ -75,6 +90,10 @@ class Message:
 class Workspace:
     url: str = ""
     is_down: bool = False
+    is_paced: bool = False
+    """Whether it takes only as many new messages as published: one a second and channel, and a few at once."""
+    breaks_after: int | None = None
+    """So many calls work from now on before it is down."""
     answers: list[web.Response] = field(default_factory=list)
     """Given one after the other before anything works again."""
     archived: set[str] = field(default_factory=set)
@@ -84,9 +103,17 @@ class Workspace:
     dialogs: list[dict[str, Any]] = field(default_factory=list)
     sockets: list[web.WebSocketResponse] = field(default_factory=list)
     connections: int = 0
+    scopes: frozenset[str] = field(
+        default_factory=lambda: frozenset(yaml.safe_load(MANIFEST.read_text())["oauth_config"]["scopes"]["bot"])
+    )
+    """Of the bot's token: what the app's manifest asks for."""
+    clock: Callable[[], float] = time.time
+    """Seconds since 1970, by which messages get their timestamps."""
     calls: list[str] = field(default_factory=list)
     _acknowledged: dict[str, asyncio.Future[dict[str, Any]]] = field(default_factory=dict)
     _triggers: dict[str, float] = field(default_factory=dict)
+    _last: int = 0
+    _paid_until: dict[str, float] = field(default_factory=dict)
     _counter: Any = field(default_factory=lambda: itertools.count(1))
 
     def settings(self, folder: Path, *, socket: bool = False, **more: Any) -> dict[str, Any]:
@@ -105,6 +132,13 @@ class Workspace:
         return [message for message in self.messages.values() if message.thread == of.ts]
 
     # What people do
+
+    def said(self, content: dict[str, Any], channel: str = CHANNEL, thread: str = "") -> Message:
+        """A new message there, of the app or of anybody."""
+        self._last = max(round(self.clock() * 1e6), self._last + 1)
+        ts = f"{self._last // 10**6}.{self._last % 10**6:06d}"
+        made = self.messages[channel, ts] = Message(channel, ts, content, thread)
+        return made
 
     def click(self, message: Message, button: str, user: str, *, team: str = WORKSPACE) -> dict[str, Any]:
         """The payload of a click."""
@@ -177,10 +211,12 @@ class Workspace:
             return await self._socket(request)
         method = path.removeprefix("/api/")
         self.calls.append(method)
-        if self.is_down:
+        if self.is_down or self.breaks_after == 0:
             return web.Response(status=503)
         if self.answers:
             return self.answers.pop(0)
+        if self.breaks_after:
+            self.breaks_after -= 1
         token = request.headers.get("Authorization", "").removeprefix("Bearer ")
         if token != (APP_TOKEN if method == "apps.connections.open" else BOT_TOKEN):
             return web.json_response({"ok": False, "error": "invalid_auth"})
@@ -190,10 +226,27 @@ class Workspace:
         )
         if handler is None:
             return web.json_response({"ok": False, "error": "unknown_method"})
+        if self.is_paced and method == "chat.postMessage" and (pause := self._pause(given["channel"])):
+            answer = {"ok": False, "error": "ratelimited"}
+            return web.json_response(answer, status=429, headers={"Retry-After": str(pause)})
+        needed = SCOPES.get(method, set())
+        if method in {"conversations.history", "conversations.replies"}:
+            needed = {READING[given["channel"][0]]}
+        if not needed <= self.scopes:
+            return web.json_response({"ok": False, "error": "missing_scope", "needed": ",".join(needed)})
         try:
             return web.json_response({"ok": True, **handler(given)})
         except Refusal as refusal:
             return web.json_response({"ok": False, "error": str(refusal)})
+
+    def _pause(self, channel: str) -> int:
+        """Seconds until that channel takes another message; 0: it takes this one."""
+        now = self.clock()
+        paid_until = max(self._paid_until.get(channel, now), now)
+        if (ahead := paid_until - now - (_AT_ONCE - 1)) > 0:
+            return math.ceil(ahead)
+        self._paid_until[channel] = paid_until + 1
+        return 0
 
     def _auth_test(self, _given: dict[str, Any]) -> dict[str, Any]:
         who = {"user": "jitgate", "user_id": "UBOT", "bot_id": "BBOT", "url": f"{self.url}/"}
@@ -212,9 +265,7 @@ class Workspace:
         _check_message(given)
         if thread and (channel, thread) not in self.messages:
             raise Refusal("thread_not_found")
-        ts = f"17000000{next(self._counter):02d}.000100"
-        self.messages[channel, ts] = Message(channel, ts, given, thread)
-        return {"channel": channel, "ts": ts}
+        return {"channel": channel, "ts": self.said(given, channel, thread).ts}
 
     def _chat_update(self, given: dict[str, Any]) -> dict[str, Any]:
         _check_message(given)
@@ -230,15 +281,18 @@ class Workspace:
 
     def _conversations_history(self, given: dict[str, Any]) -> dict[str, Any]:
         channel = self._channel(given)
-        newest_first = [one for one in reversed(self.top()) if one.channel == channel]
-        return {"messages": [_with_metadata(one) for one in newest_first[: int(given.get("limit", 100))]]}
+        found = [one for one in self.top() if one.channel == channel]
+        page = _page(found, given)
+        return {**page, "messages": page["messages"][::-1]}  # within a page the newest is the first
 
     def _conversations_replies(self, given: dict[str, Any]) -> dict[str, Any]:
         channel = self._channel(given)
         found = [
             one for one in self.messages.values() if one.channel == channel and given["ts"] in {one.ts, one.thread}
         ]
-        return {"messages": [_with_metadata(one) for one in found]}
+        above, *replies = found
+        page = _page(replies, given)
+        return {**page, "messages": [_with_metadata(above), *page["messages"]]}
 
     def _views_open(self, given: dict[str, Any]) -> dict[str, Any]:
         began = self._triggers.pop(given["trigger_id"], None)
@@ -280,7 +334,7 @@ def signed(
     payload: dict[str, Any], secret: str = SIGNING_SECRET, at: float | None = None
 ) -> tuple[bytes, dict[str, str]]:
     """Body and headers as Slack posts them: interactions in a form, commands as a form, events as JSON."""
-    if payload.get("type") == "event_callback":
+    if payload.get("type") in {"event_callback", "url_verification"}:
         body, kind = json.dumps(payload).encode(), "application/json"
     else:
         form = payload if "command" in payload else {"payload": json.dumps(payload)}
@@ -316,6 +370,16 @@ async def _arguments(request: web.BaseRequest) -> dict[str, Any]:
     return given
 
 
+def _page(found: list[Message], given: dict[str, Any]) -> dict[str, Any]:
+    """With an `oldest` alone, the page that is closest to it; without one, the newest."""
+    limit, after = int(given.get("limit", 100)), given.get("cursor") or given.get("oldest") or ""
+    later = [one for one in found if float(one.ts) > float(after or 0)]
+    page = later[:limit] if after else later[-limit:]
+    has_more = bool(after) and len(later) > limit
+    cursor = {"response_metadata": {"next_cursor": page[-1].ts}} if has_more else {}
+    return {"messages": [_with_metadata(one) for one in page], "has_more": has_more, **cursor}
+
+
 def _with_metadata(message: Message) -> dict[str, Any]:
     return {"ts": message.ts, "text": message.content["text"], "metadata": message.content.get("metadata", {})}
 
@@ -328,6 +392,8 @@ def _check_message(given: dict[str, Any]) -> None:
         raise Refusal("msg_too_long")
     if len(json.dumps(given.get("metadata", {}))) > _METADATA:
         raise Refusal("metadata_too_large")
+    if len(json.dumps(blocks, ensure_ascii=False).encode("utf-16-le")) // 2 > _BLOCKS_LENGTH:
+        raise Refusal("msg_blocks_too_long")
     _check_blocks(blocks, _BLOCKS)
 
 

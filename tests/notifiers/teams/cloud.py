@@ -36,8 +36,8 @@ _VIEWERS = 60
 @dataclass
 class Cloud:
     url: str = ""
-    answers: list[web.Response] = field(default_factory=list)
-    """Given by the connector service one after the other, before it works."""
+    answers: list[web.Response | None] = field(default_factory=list)
+    """Given by the connector service one after the other, before it works; None: this once it works."""
     is_down: bool = False
     secret: str = SECRET
     token_seconds: int = 3600
@@ -45,6 +45,8 @@ class Cloud:
     """Those that were given, and until when (as `now` counts)."""
     now: float = 0.0
     conversations: set[str] = field(default_factory=lambda: {CHANNEL, PERSONAL})
+    installed: dict[str, str] = field(default_factory=dict)
+    """Who has the app, by their object id, and their conversation with the bot."""
     left: set[str] = field(default_factory=set)
     """Conversations that the bot was removed from."""
     messages: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
@@ -76,6 +78,11 @@ class Cloud:
 
     def person(self) -> dict[str, str]:
         return {"conversation": PERSONAL, "service_url": self.service_url, "user": USER}
+
+    def vouched(self, user: str) -> dict[str, str]:
+        """The address of somebody who has the app but never wrote to it, as the identity provider claims it."""
+        self.installed[identity(user)] = f"a:{user}"
+        return {"workspace": TENANT, "user": identity(user)}
 
     def add_key(self, name: str, endorsements: list[str] | None = None) -> RSAKey:
         key = self.keys[name] = _key(name)
@@ -141,14 +148,16 @@ class Cloud:
         token = request.headers.get("Authorization", "").removeprefix("Bearer ")
         if self.tokens.get(token, 0.0) <= self.now:
             return _problem(401, "Unauthorized", "Authorization has been denied for this request.")
-        if self.answers:
-            return self.answers.pop(0)
+        if self.answers and (given := self.answers.pop(0)) is not None:
+            return given
         body = await request.read()
         if len(body) > _ACTIVITY_BYTES:
             return _problem(413, "MessageSizeTooBig", "Message size too large.")
         document = json.loads(body)
         if path == "" and request.method == "POST":
-            return self._begin(document)
+            assert document["bot"] == {"id": f"28:{APP}"}
+            assert document["tenantId"] == document["channelData"]["tenant"]["id"] == TENANT
+            return self._begin_thread(document) if document["isGroup"] else self._begin_chat(document)
         found = re.fullmatch(r"/([^/]+)/activities(?:/([^/]+))?", path)
         assert found is not None, path
         conversation, message = (unquote(part or "") for part in found.groups())
@@ -166,10 +175,20 @@ class Cloud:
             return web.json_response({"id": message})
         return web.json_response({"id": self._keep(conversation, document)}, status=201)
 
-    def _begin(self, document: dict[str, Any]) -> web.Response:
-        assert document["isGroup"] is True
-        assert document["bot"] == {"id": f"28:{APP}"}
-        assert document["tenantId"] == document["channelData"]["tenant"]["id"] == TENANT
+    def _begin_chat(self, document: dict[str, Any]) -> web.Response:
+        """The same one as often as it is asked for."""
+        assert set(document) == {"isGroup", "bot", "members", "tenantId", "channelData"}
+        if len(document["members"]) != 1:
+            return _problem(400, "BadSyntax", "Incorrect conversation creation parameters")
+        [member] = document["members"]
+        if member["id"] not in self.installed:
+            why = "Bot is not installed in user's personal scope"
+            return _problem(403, "ForbiddenOperationException", why)
+        conversation = self.installed[member["id"]]
+        self.conversations.add(conversation)
+        return web.json_response({"id": conversation}, status=201)
+
+    def _begin_thread(self, document: dict[str, Any]) -> web.Response:
         channel = document["channelData"]["channel"]["id"]
         if channel not in self.conversations:
             return _problem(404, "ConversationNotFound", "Conversation not found.")

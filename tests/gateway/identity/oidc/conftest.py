@@ -6,7 +6,7 @@ from gateway.identity.oidc.settings import IdentityProvider
 from gateway.identity.oidc.sign_in import OidcSignIn
 from tests.gateway.identity.conftest import House, Time
 from tests.gateway.identity.oidc.world import settings, sign_in_at
-from tests.oidc_provider.running import Browser, OidcProvider, require_node
+from tests.oidc_provider.running import Browser, OidcProvider
 
 ALICE = {
     "preferred_username": "alice",
@@ -31,7 +31,6 @@ def time() -> Time:
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OidcProvider]:
-    require_node()
     provider = OidcProvider(tmp_path_factory.mktemp("provider"))
     provider.start()
     yield provider

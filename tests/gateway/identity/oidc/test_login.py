@@ -176,10 +176,7 @@ def test_a_claim_that_is_missing_keeps_people_out(
 def test_a_gateway_starts_without_its_providers(
     gateway: GatewayProcess, provider: OidcProvider, tmp_path: Path
 ) -> None:
-    provider.stop()
-    try:
+    with provider.away():
         restarted = GatewayProcess(tmp_path / "other", dict(gateway.environment))
         restarted.start()  # nothing is asked of a provider at the start
         restarted.stop()
-    finally:
-        provider.start()

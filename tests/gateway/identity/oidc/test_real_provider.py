@@ -72,14 +72,11 @@ async def test_who_asks_too_early_does_not_reach_the_provider(
     house: House, oidc: OidcSignIn, provider: OidcProvider
 ) -> None:
     flow = await begin_device(oidc)
-    provider.stop()
-    try:
+    with provider.away():
         waits = await oidc.complete_device(flow.handle, HOME)
         assert waits == flow.interval
         with pytest.raises(Refused, match="PROVIDER_UNAVAILABLE"):
             await poll(house, oidc, flow)
-    finally:
-        provider.start()
 
 
 async def test_a_denied_device_is_over(house: House, oidc: OidcSignIn, browser: Browser) -> None:
@@ -175,23 +172,20 @@ async def test_a_provider_that_rotates_its_keys(
     for _ in range(2):
         visitor = browsers(provider)
         assert (await through_browser(oidc, visitor, "u-1")).user.id == "alice"
-        provider.stop()
-        provider.start()
+        with provider.away():
+            pass
         oidc_time = oidc._clock
         oidc_time.forward(seconds=31)  # type: ignore[attr-defined]  # asked about an unknown key not more often
 
 
 async def test_a_provider_that_is_down(house: House, provider: OidcProvider, replicas: Replicas) -> None:
-    provider.stop()
-    try:
+    with provider.away():
         oidc = replicas(corp=settings(provider.issuer))
         with pytest.raises(Refused, match="can't be reached") as refused:
             await begin(oidc)
         assert (refused.value.kind, refused.value.reason) == (Kind.UNAVAILABLE, "PROVIDER_UNAVAILABLE")
         with pytest.raises(Refused, match="PROVIDER_UNAVAILABLE"):
             await begin_device(oidc)
-    finally:
-        provider.start()
     house.time.forward(seconds=6)  # a failure stands for a moment, so that a hanging provider is not asked by all
     await begin(oidc)
 

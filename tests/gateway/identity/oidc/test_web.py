@@ -14,7 +14,7 @@ from tests.gateway.identity.conftest import HOME, House, certificate_request
 from tests.gateway.identity.oidc.conftest import ALICE, Browsers, Replicas
 from tests.gateway.identity.oidc.hostile import hostile_issuer
 from tests.gateway.identity.oidc.world import settings
-from tests.oidc_provider.running import SECRET, Browser, OidcProvider, answer_in, require_node
+from tests.oidc_provider.running import SECRET, Browser, OidcProvider, answer_in
 
 pytestmark = pytest.mark.parametrize("database_server", ["sqlite"], indirect=True)
 
@@ -23,7 +23,6 @@ REDIRECT = "https://gate.example.org/sign-in/callback"
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OidcProvider]:
-    require_node()
     provider = OidcProvider(tmp_path_factory.mktemp("provider"), web_redirect=REDIRECT)
     provider.start()
     provider.says({"u-1": ALICE})
