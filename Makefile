@@ -23,12 +23,13 @@ PYTEST := GRPC_ENABLE_FORK_SUPPORT=0 timeout -k 30 2400 $(BIN)/python -m pytest
 
 # Three at a time, a file as a whole by one of them, in their order: by their number the longest files, which start
 # servers and have few tests, would come last. Product deadlines and crashes have the machine to themselves.
+# A process that died ends the run and is named: replaced, it would be given nothing and waited for (pytest-xdist 1323).
 # PYTEST_ARGS chooses instead.
 test: $(BIN)/.installed packages
 ifdef PYTEST_ARGS
 	$(PYTEST) $(PYTEST_ARGS)
 else
-	$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder -m "not alone"; most=$$?; \
+	$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 -m "not alone"; most=$$?; \
 	  $(PYTEST) -m alone && exit $$most
 endif
 

@@ -35,6 +35,21 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):  
     return report
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_exception_interact() -> None:
+    """A failed test has two minutes to put its things away; pytest and its timeouts no longer watch it."""
+
+    def end(number: int, frame: object) -> None:
+        pytest.fail("what a failed test had begun did not end")
+
+    signal.signal(signal.SIGALRM, end)
+    signal.alarm(120)
+
+
+def pytest_runtest_logfinish() -> None:
+    signal.alarm(0)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def compiled_once() -> Iterator[None]:
     """Statements are compiled once a run and not once a test: a fifth of the time of those that use a database."""

@@ -4,7 +4,7 @@
 set -eu
 
 # All of them, or those that are named.
-PACKAGES="${*:-chromium openssh-client openssh-server postgresql}"
+PACKAGES="${*:-chromium fish openssh-client openssh-server postgresql zsh}"
 
 [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null || exit 0
 

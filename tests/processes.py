@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 
+from tests.ports import KeptPorts
+
 BIN = Path(sys.executable).parent
 START_SECONDS = 30.0
 
@@ -58,6 +60,7 @@ class GatewayProcess:
     sign_in_address: str = "127.0.0.1:0"
     agent_address: str = "127.0.0.1:0"
     start_seconds: float = START_SECONDS
+    _kept: KeptPorts | None = field(default=None, init=False, repr=False)
 
     @property
     def data_dir(self) -> Path:
@@ -94,6 +97,9 @@ class GatewayProcess:
         ready = wait_for(lambda: self._ready(seen), self.start_seconds, "the gateway's start")
         self.address, self.sign_in_address = ready["address"], ready["sign_in_address"]
         self.agent_address = ready["agent_address"]
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
 
     def _ready(self, offset: int) -> dict[str, Any] | None:
         assert self.process is not None
@@ -140,6 +146,7 @@ class GatewayProcess:
             self.process.send_signal(number)
             try:
                 self.process.wait(30)
+                self._kept = KeptPorts((self.address, self.sign_in_address, self.agent_address))
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()

@@ -4,7 +4,7 @@ import inspect
 import re
 import shlex
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,11 +19,18 @@ from gateway import __main__ as jitgate
 from gateway.config import Configuration
 from gateway.identity.oidc.settings import IdentityProvider
 from gateway.recordings_settings import S3, Kms
+from notifiers.email.message import Composer
+from notifiers.email.settings import EmailSettings
+from notifiers.events.eventbridge import EventBridgeSettings
+from notifiers.events.webhook import WebhookSettings
 from notifiers.slack.settings import SlackSettings
 from notifiers.teams import TeamsSettings
+from notifiers.wording import LABELS, Templates, Wording
 from policy.document import parse_manual
 from policy.model import ManualPolicy, PolicyKind
 from policy.validate import validate_cedar
+from tests.notifiers.slack import workspace as slack
+from tests.notifiers.told import delivery
 
 REPOSITORY = Path(__file__).parents[1]
 PAGES = (REPOSITORY / "README.md", REPOSITORY / "CHANGELOG.md", *sorted((REPOSITORY / "docs").glob("*.md")))
@@ -178,12 +185,59 @@ def test_the_tables_of_chats_are_those_of_their_settings(title: str, channel: st
         model.model_validate(dict(said.own))
 
 
-def test_the_manifest_of_slack_asks_for_what_is_used() -> None:
-    manifest = yaml.safe_load((REPOSITORY / "deploy" / "slack" / "manifest.yaml").read_text())
+def test_the_table_of_event_sinks_is_that_of_their_settings() -> None:
+    section = OPERATOR.read_text().partition("## Events for other systems\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `([a-z_]+)` \|", section, re.MULTILINE)
+    assert rows == [*WebhookSettings.model_fields, *EventBridgeSettings.model_fields]
+
+
+def test_the_values_that_templates_get_are_those_listed() -> None:
+    section = OPERATOR.read_text().partition("## Words of your own\n")[2].partition("\n## ")[0]
+    rows = dict(re.findall(r"^\| (`.+`) \| (.*) \|$", section, re.MULTILINE))
+    words, mail, told = Seen(), Seen(), delivery()
+    Wording(words).say(told)
+    composer = Composer(EmailSettings(host="mail", sender="a@example.org"))
+    composer._templates = mail
+    composer.compose(told, "b@example.org")
+    assert set(re.findall(r"`(\w+)`", " ".join(rows))) == set(words.context)
+    assert set(re.findall(r"`(\w+)`", rows["`facts`"])) == set(LABELS)
+    assert set(re.findall(r"`(\w+)`", section.partition("in `email/` get")[2])) - {"id", "label", "value"} == set(
+        mail.context
+    )
+
+
+class Seen(Templates):
+    """Ours, which keep what they were given."""
+
+    context: Mapping[str, object]
+
+    def render(self, name: str, context: Mapping[str, object]) -> str:
+        self.context = context
+        return super().render(name, context)
+
+
+def test_the_manifest_of_slack_asks_for_what_is_used_and_no_more() -> None:
+    manifest = yaml.safe_load(slack.MANIFEST.read_text())
     assert manifest["settings"]["socket_mode_enabled"]
     assert manifest["settings"]["interactivity"]["is_enabled"]
     assert manifest["settings"]["event_subscriptions"]["bot_events"] == ["message.im"]
-    assert {"chat:write", "commands", "im:write", "im:history"} <= set(manifest["oauth_config"]["scopes"]["bot"])
+    assert [one["command"] for one in manifest["features"]["slash_commands"]] == [slack.COMMAND]
+    calling = set[str]().union(*slack.SCOPES.values(), slack.READING.values())
+    assert set(manifest["oauth_config"]["scopes"]["bot"]) == {"commands"} | calling
+
+
+def test_the_manifest_of_slack_without_socket_mode() -> None:
+    """As its head says: the three comments away."""
+    text = slack.MANIFEST.read_text().replace("socket_mode_enabled: true", "socket_mode_enabled: false")
+    text, count = re.subn(r"^( +)# ((?:request_)?url: )", r"\1\2", text, flags=re.MULTILINE)
+    assert count == 3
+    manifest, address = yaml.safe_load(text), "https://gate.example.org/chat/slack"
+    assert f"`{address}`" in OPERATOR.read_text()
+    assert not manifest["settings"]["socket_mode_enabled"]
+    assert manifest["features"]["slash_commands"][0]["url"] == address
+    assert manifest["settings"]["interactivity"]["request_url"] == address
+    events = manifest["settings"]["event_subscriptions"]
+    assert events == {"request_url": address, "bot_events": ["message.im"]}
 
 
 def test_the_configurations_shown_are_accepted() -> None:

@@ -74,6 +74,26 @@ async def test_one_that_cannot_be_used_takes_nothing_down(service: tuple[str, di
     await channels.close()
 
 
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("def make(settings):\n    return {}['a bug']\n", "the plugin failed: KeyError: 'a bug'"),
+        ("import nothing_of_that_name\n", "the plugin failed: ModuleNotFoundError"),
+        ("another = 1\n", "the plugin failed: AttributeError"),
+        ("def make(settings):\n    return object()\n", "attribute 'check'"),
+    ],
+)
+@pytest.mark.usefixtures("installed")
+async def test_nor_does_one_that_is_broken(tmp_path: Path, code: str, says: str) -> None:
+    (tmp_path / "pager.py").write_text(code)
+    channels = open_channels({"pager": ChannelSettings(), "console": ChannelSettings()}, {}, source="//here")
+    pager, console = channels.notifiers
+    with pytest.raises((TryAgain, AttributeError), match=says):
+        await pager.check()
+    assert await console.check()
+    await channels.close()
+
+
 def test_a_kind_that_nobody_installed_is_named() -> None:
     with pytest.raises(BadChannel, match=r"there is no kind 'pigeon'; there are console, email"):
         open_channels({"pigeon": ChannelSettings()}, {}, source="//here")

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.sources import parsed
+
 TESTS = Path(__file__).parent
 # R22 and R30 come later. Of R33 it is the registry.
 BUILT = [*range(1, 22), *range(23, 30), 31, 32, 33, 34]
@@ -18,7 +20,7 @@ def marked() -> dict[str, set[str]]:
     """Rule -> the tests that are marked with it, whether one by one, by their class or by their file."""
     found: dict[str, set[str]] = defaultdict(set)
     for file in sorted(TESTS.rglob("test_*.py")):
-        tree = ast.parse(file.read_text())
+        tree = parsed(file)
         everywhere = set(_rules_in(_assigned(tree, "pytestmark")))
         for test, decorators in _tests(tree):
             for rule in everywhere | set(_rules_in(decorators)):

@@ -1,6 +1,7 @@
 """Every command as a process: what it asks of the gateway, what it prints, how it ends."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +78,13 @@ def test_json_is_the_answer_of_the_contract(jit: Jit, arguments: tuple[str, ...]
 def test_the_guides_own_steps(jit: Jit) -> None:
     made = json.loads(jit("request", "db-1", "--reason", "restore", "--output", "json").stdout)["request"]
     assert made["status"] == "ACCESS_REQUEST_STATUS_PENDING"
+    hint = f"jit recordings list --request {made['id']}"
+    assert hint not in jit("requests", "show", made["id"]).stdout  # there is no recording before a window
     waiting = jit("token", made["id"])
     assert (waiting.returncode, waiting.stdout) == (6, "")
     assert jit("approve", made["id"], "--comment", "fine", profile="bob").returncode == 0
+    assert hint in jit("requests", "show", made["id"]).stdout
+    assert jit(*shlex.split(hint)[1:]).returncode == 0
     token = jit("token", made["id"])
     assert token.stdout.startswith("jgt_")
     assert len(token.stdout.splitlines()) == 1

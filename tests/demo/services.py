@@ -6,6 +6,7 @@ arrived to FOLDER/arrived.json, as it stands there now: {"mail": [text], "slack"
 
 import asyncio
 import contextlib
+import functools
 import json
 import sys
 from collections.abc import Mapping
@@ -63,8 +64,9 @@ def _channel(kind: str, settings: Mapping[str, Any], watcher: Mapping[str, str])
     return name, f"{{ {values}, watchers = [{{ address = {{ {address} }} }}] }}"
 
 
+@functools.cache
 def _readable(raw: bytes) -> str:
-    """Headers that a reader sees, and the text part."""
+    """Headers that a reader sees, and the text part. Each mail is read once: it is looked at all the time."""
     mail = message_from_bytes(raw.removesuffix(b".\r\n").replace(b"\r\n..", b"\r\n."), policy=policy.default)
     text = mail.get_body(("plain",))
     headers = (f"{name}: {mail[name]}" for name in ("From", "To", "Subject"))

@@ -188,8 +188,8 @@ class Stage:
             }
 
     def settled_rows(self) -> dict[str, list[tuple[Any, ...]]]:
-        """The rows once nothing goes on any more: sessions ended, recordings finished."""
-        wait_for(self._is_settled, 15, "quiet")
+        """The rows once nothing goes on any more: sessions ended, recordings finished, nothing said to wait."""
+        wait_for(self._is_settled, 30, "quiet")
         return self.rows()
 
     def _is_settled(self) -> bool:
@@ -199,7 +199,8 @@ class Stage:
             (open_,) = database.execute(
                 unfinished.format("recordings", "status IN ('RECORDING', 'UPLOADING')")
             ).fetchone()
-        return not live and not open_
+            (waiting,) = database.execute("SELECT count(*) FROM uploads").fetchone()
+        return not live and not open_ and not waiting
 
     def is_alive(self) -> bool:
         """The gateway still answers, somebody who is known and somebody new."""

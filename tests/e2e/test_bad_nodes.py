@@ -47,6 +47,8 @@ class Listener:
 
     def close(self) -> None:
         for connection in (self._socket, *self.held):
+            with contextlib.suppress(OSError):  # wakes whoever waits for it
+                connection.shutdown(socket.SHUT_RDWR)
             connection.close()
 
 

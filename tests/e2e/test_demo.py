@@ -1,6 +1,8 @@
 """`make demo` shows what it says it shows, leaves a gateway to play with, and goes when it is told to."""
 
+import asyncio
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,15 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.notifiers.email.liar import liar
 from tests.sshd import current_login
 
 REPOSITORY = Path(__file__).parents[2]
 
 
-def demo(folder: Path, *what: str) -> subprocess.CompletedProcess[str]:
+def demo(folder: Path, *what: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "tests.demo", *what, "--folder", folder],
         cwd=REPOSITORY,
+        env={**os.environ, **environment},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -33,8 +37,26 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def shown(folder: Path) -> subprocess.CompletedProcess[str]:
-    return demo(folder)
+def mails() -> list[bytes]:
+    """What arrived at a mail server of whoever ran the demo."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def shown(folder: Path, mails: list[bytes]) -> subprocess.CompletedProcess[str]:
+    """By somebody who has mail of their own."""
+
+    async def play() -> subprocess.CompletedProcess[str]:
+        async with liar() as server:
+            configured = (
+                f'{{ host = "127.0.0.1", port = {server.port}, security = "none", sender = "jitgate@example.org", '
+                'watchers = [{ address = { email = "you@example.org" } }] }'
+            )
+            done = await asyncio.to_thread(demo, folder, JITGATE_NOTIFICATIONS__EMAIL=configured)
+            mails.extend(server.data)
+            return done
+
+    return asyncio.run(play())
 
 
 @pytest.mark.slow
@@ -42,6 +64,7 @@ def test_it_shows_the_whole_way(shown: subprocess.CompletedProcess[str]) -> None
     assert shown.returncode == 0, shown.stdout + shown.stderr
     for claim in (
         "Approved at once",
+        "email, which you have configured, was sent the same for real",
         f"through the agent, as {current_login()}",
         "Subject: [Jitgate] alice: access to db-1",
         '"action_id": "approve"',
@@ -57,6 +80,14 @@ def test_it_shows_the_whole_way(shown: subprocess.CompletedProcess[str]) -> None
     ):
         assert claim in shown.stdout, claim
     assert "\x1b" not in shown.stdout  # colours are for terminals
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("shown")
+def test_its_mail_goes_to_who_runs_it_as_well(mails: list[bytes]) -> None:
+    asked = [mail for mail in mails if b"alice asks for access to db-1" in mail]
+    assert asked
+    assert all(b"To: you@example.org" in mail for mail in mails)
 
 
 @pytest.mark.slow
@@ -83,6 +114,28 @@ def test_it_ends_when_it_is_told_to(shown: subprocess.CompletedProcess[str], fol
     assert not any(_lives(process["id"], folder) for process in noted["processes"])
     assert not any(Path(each).exists() for each in noted["folders"])
     assert demo(folder, "stop").stdout == "stopped 0 processes\n"
+
+
+# On request, for it takes as long as the plain one:
+# JITGATE_TEST_DEMO_AWS=1 make test PYTEST_ARGS="tests/e2e/test_demo.py -k s3_and_kms"
+if os.environ.get("JITGATE_TEST_DEMO_AWS"):
+
+    @pytest.mark.slow
+    @pytest.mark.timeout(450)
+    def test_it_shows_it_with_s3_and_kms_as_well(tmp_path: Path) -> None:
+        folder = tmp_path / "stage"
+        try:
+            done = demo(folder, "--aws")
+            assert done.returncode == 0, done.stdout + done.stderr
+            for claim in ("✓ intact", "0001-000000.seg: was changed", "typed while nobody was there: 42"):
+                assert claim in done.stdout, claim
+            (objects,) = folder.glob("**/buckets/*")
+            kept = {path.parent for path in objects.rglob("manifest-*.json")}
+            assert len(kept) > 3
+            assert all(list(recording.glob("*.seg")) for recording in kept)
+            assert not list((folder / "gateway").rglob("*.seg"))
+        finally:
+            demo(folder, "stop")
 
 
 def test_no_process_of_somebody_else_is_ended(tmp_path: Path) -> None:

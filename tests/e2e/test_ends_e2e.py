@@ -16,8 +16,9 @@ from tests.processes import wait_for
 
 PROMISE = 1.0
 """Seconds within which a live session ends (R25)."""
-MARGIN = 0.25
-"""What this machine may add, which is shared: two clients, a gateway and an sshd run on it."""
+MARGIN = 0.6
+"""What this machine may add, which is shared: two clients, a gateway and an sshd run on it, and a loop that prints
+without end keeps two cores busy. On slow ones the end took 0.3 to 1.0 s, now and then 1.4."""
 
 pytestmark = pytest.mark.alone
 

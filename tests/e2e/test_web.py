@@ -65,8 +65,8 @@ async def test_a_mail_leads_to_a_decision(tmp_path: Path) -> None:
                 assert "from my phone" in page
                 assert await asyncio.to_thread(on.alice.status, request["id"]) == "APPROVED"
                 await _mailed(server, "Approved: alice")
-                first = server.mails[0]["Message-ID"]
-                assert {mail["References"] for mail in server.mails[1:]} == {first}
+                first = server.mails()[0]["Message-ID"]
+                assert {mail["References"] for mail in server.mails()[1:]} == {first}
         finally:
             await asyncio.to_thread(gateway.stop)
     log = gateway.log.read_text()
@@ -79,7 +79,7 @@ async def _mailed(server: MailServer, words: str) -> str:
     """The text of the mail that says so, once it is there."""
     async with asyncio.timeout(30):
         while True:
-            for mail in server.mails:
+            for mail in server.mails():
                 body = mail.get_body(("plain",))
                 assert body is not None
                 text: str = body.get_content()

@@ -1,14 +1,19 @@
-"""A real gateway, and a real agent that joined it by an activation."""
+"""A real gateway and real agents that joined it by an activation; and an agent in this process on a stand-in."""
 
+import asyncio
+import contextlib
 import subprocess
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from clients.agent import agent as running_agent
+from clients.agent.agent import Agent
 from tests.agents import AgentProcess
+from tests.clients.agent.standin import StandIn, credentials, registered
 from tests.e2e.live import Live
 from tests.e2e.stage import Stage, stage
 from tests.processes import GatewayProcess, wait_for
@@ -78,3 +83,26 @@ def edge(fleet: Fleet) -> Iterator[AgentProcess]:
     wait_for(lambda: fleet.connected(agent), what="the connection")
     yield agent
     agent.stop()
+
+
+@pytest.fixture
+async def gateway(tmp_path: Path) -> AsyncIterator[StandIn]:
+    """One that does what a test wants."""
+    credentials(tmp_path)
+    standing = StandIn(tmp_path)
+    await standing.start()
+    yield standing
+    await standing.stop()
+
+
+@pytest.fixture
+async def agent(gateway: StandIn, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Agent]:
+    """One that is attached to the stand-in, in this process."""
+    monkeypatch.setattr(running_agent, "_SHORTEST_WAIT", 0.01)
+    made = Agent(registered(gateway.folder, gateway), "0", 8)
+    task = asyncio.create_task(made.run())
+    await gateway.attached()
+    yield made
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from clients.agent.state import Registration, State
 from jitgate.v1 import agent_pb2_grpc
 from jitgate.v1.agent_pb2 import (
+    SESSION_REFUSAL_UNSPECIFIED,
     AgentHello,
     AgentMessage,
     EndOrder,
@@ -184,6 +185,12 @@ class StandIn(agent_pb2_grpc.AgentServiceServicer):
         assert self.server is not None
         await self.server.stop(0)
 
+    async def away_and_back(self) -> list[str]:
+        """It dies and comes back; which sessions the agent then names."""
+        await self.stop()
+        await self.start()
+        return list((await self.attached()).hello.held)
+
     async def attached(self) -> Attached:
         self.now = await asyncio.wait_for(self.attachments.get(), SECONDS)
         return self.now
@@ -206,6 +213,14 @@ class StandIn(agent_pb2_grpc.AgentServiceServicer):
         """Orders to go on with a session; nothing was said yet."""
         nonce = self.nonce()
         return await self.come(nonce, resume=ResumeOrder(session_id=session_id, nonce=nonce))
+
+    async def refused_to_resume(self, session_id: str) -> None:
+        """Orders to go on with a session that the agent must not have; fails unless it says so."""
+        assert self.now is not None
+        nonce = self.nonce()
+        await self.now.say(resume=ResumeOrder(session_id=session_id, nonce=nonce))
+        refused = await asyncio.wait_for(self.now.refused.get(), SECONDS)
+        assert (refused.nonce, refused.reason) == (nonce, SESSION_REFUSAL_UNSPECIFIED)
 
     async def end(self, session_id: str = SESSION) -> None:
         assert self.now is not None
