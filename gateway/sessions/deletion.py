@@ -23,7 +23,7 @@ from gateway.store import deletions, events, recordings
 from gateway.store.changes import Changes
 from gateway.store.database import Database
 from jitgate.v1 import annotations_pb2 as declared
-from recorder.errors import DamagedRecording, RecorderError
+from recorder.errors import DamagedRecording, RecorderError, StoreUnavailable
 from recorder.manifest import parse_manifest
 from recorder.model import manifest_name, segment_name
 from recorder.ports import ObjectStore
@@ -118,12 +118,23 @@ class Deletions:
                 return marked
 
     async def sweep(self) -> int:
-        """Deletes what is due; how many recordings are gone."""
+        """Deletes what is due; how many recordings are gone.
+
+        An account whose store fails is left for the next sweep, so that one bucket that nobody can reach holds the
+        others up once and not for each of its recordings.
+        """
         total = 0
+        failing = set[str]()
         while True:
             async with self._database.read() as connection:
-                due = await deletions.due(connection, self._clock(), _BATCH)
-            total += sum([await self._try(session_id) for session_id in due])
+                due = await deletions.due(connection, self._clock(), _BATCH, spared=failing)
+            for session_id, account in due:
+                if account in failing:
+                    continue
+                try:
+                    total += await self._try(session_id)
+                except StoreUnavailable:
+                    failing.add(account)
             if len(due) < _BATCH:
                 return total
 
@@ -141,10 +152,13 @@ class Deletions:
         return True
 
     async def _try(self, session_id: str) -> bool:
+        """Whether the recording is gone. What failed is told and tried again later. Raises StoreUnavailable."""
         try:
             await self._remove_objects(session_id)
         except (RecorderError, OSError) as failure:
             await self._failed(session_id, str(failure))
+            if isinstance(failure, StoreUnavailable):
+                raise
             return False
         now = self._clock()
         async with self._database.transaction() as tx:

@@ -1,6 +1,7 @@
 """Recordings that are being deleted, and what stays of them: a killed gateway goes on from these rows."""
 
 import hashlib
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -54,10 +55,18 @@ async def begin(
     return True
 
 
-async def due(connection: AsyncConnection, now: datetime, limit: int) -> list[str]:
-    """Sessions whose recordings are to be deleted now."""
-    query = select(_deletions.c.session_id).where(_deletions.c.next_try_at <= now)
-    return list(await connection.scalars(query.order_by(_deletions.c.next_try_at).limit(limit)))
+async def due(
+    connection: AsyncConnection, now: datetime, limit: int, *, spared: Collection[str] = ()
+) -> list[tuple[str, str]]:
+    """Sessions whose recordings are to be deleted now, each with its account; none of the accounts in `spared`."""
+    query = (
+        select(_deletions.c.session_id, _rows.c.account)
+        .join(_rows, _rows.c.session_id == _deletions.c.session_id)
+        .where(_deletions.c.next_try_at <= now, _rows.c.account.not_in(spared))
+        .order_by(_deletions.c.next_try_at)
+        .limit(limit)
+    )
+    return [(row.session_id, row.account) for row in await connection.execute(query)]
 
 
 async def done(connection: AsyncConnection, session_id: str, now: datetime) -> bool:

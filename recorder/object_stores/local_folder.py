@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import re
 import secrets
 import stat
 from collections.abc import AsyncIterator, Sequence
@@ -21,6 +22,8 @@ from recorder.ports import ObjectInfo, Receipt
 from recorder.syncing import sync_folder
 
 _BLOCK: Final = 1024 * 1024
+_BESIDE: Final = re.compile(r"\.[0-9a-f]{16}")
+"""What an object is called until it has its name."""
 
 
 class LocalFolder:
@@ -114,7 +117,8 @@ class LocalFolder:
 
     def _unlink(self, path: Path, name: str) -> None:
         try:
-            path.unlink()
+            path.unlink(missing_ok=True)
+            _tidy(path.parent)
             sync_folder(path.parent)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return
@@ -125,6 +129,18 @@ class LocalFolder:
 def _open_at_once(path: str, flags: int) -> int:
     """Else a pipe that somebody laid there is waited for."""
     return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _tidy(folder: Path) -> None:
+    """With the last object goes what killed puts have left. A put that is under way fails, and is tried again."""
+    left = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if not _BESIDE.fullmatch(entry.name):
+                return
+            left.append(entry.path)
+    for path in left:
+        Path(path).unlink(missing_ok=True)
 
 
 def _write_durably(path: Path, data: bytes) -> None:

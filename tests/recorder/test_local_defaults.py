@@ -166,3 +166,29 @@ async def test_several_stores_share_a_folder(tmp_path: Path) -> None:
     digest = hashlib.sha256(b"x").hexdigest()
     receipts = await asyncio.gather(*(each.put_if_absent("a/b/c", b"x", digest) for each in stores))
     assert sum(receipt.created for receipt in receipts) == 1
+
+
+async def test_what_a_killed_put_left_goes_with_the_last_object(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It holds what the objects hold, so it must not outlive them."""
+    store, folder = LocalFolder(tmp_path), tmp_path / "a"
+    checksum = hashlib.sha256(b"data").hexdigest()
+    for name in ("a/one", "a/two"):
+        await store.put_if_absent(name, b"data", checksum)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", lambda *_, **__: None)  # it died before this
+        await store.put_if_absent("a/three", b"data", checksum)
+    assert len(list(folder.iterdir())) == 4
+    await store.delete("a/one")
+    await store.delete("a/two")
+    assert len(list(folder.iterdir())) == 2
+    await store.delete("a/three")
+    assert list(folder.iterdir()) == []
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", lambda *_, **__: None)
+        await store.put_if_absent("a/four", b"data", checksum)
+    (folder / "four").unlink()  # and whoever deleted died between the two
+    await store.delete("a/four")
+    assert list(folder.iterdir()) == []
+    await store.delete("nowhere/five")

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.errors import Kind, Refused
 from gateway.identity.model import Role, RoleGrant
 from gateway.nodes.ports import Exited
+from gateway.sessions import deletion
 from gateway.sessions.deletion import Deletions
 from gateway.sessions.model import RecordingStatus, SessionRecording
 from gateway.store import deletions, recording_tables, recordings, requests
@@ -248,6 +249,38 @@ async def test_what_the_store_refuses_waits_is_told_once_and_goes_on(
     assert await rig.deletions.sweep() == 1
     assert (await found(rig, session_id)).status_reason == ""
     assert await told(rig, session_id) == ["recording.deleting", "recording.deletion_failed", "recording.deleted"]
+
+
+async def test_a_store_that_fails_holds_other_accounts_up_once(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each call to a bucket that nobody can reach may take minutes."""
+    root = await rig.world.caller("root")
+    sessions = [await recorded(rig) for _ in range(4)]
+    elsewhere = sessions[-1]
+    for session_id in sessions:
+        await rig.deletions.delete(root, session_id, WHY)
+        rig.world.clock.advance(seconds=1)
+    rows = recording_tables.recordings
+    async with rig.world.database.transaction() as tx:
+        mine = rows.update().where(rows.c.session_id == elsewhere)
+        await tx.connection.execute(mine.values(account="444455556666"))
+    delete, tries = rig.store.delete, []
+
+    async def unreachable(name: str) -> None:
+        if elsewhere not in name:
+            tries.append(name)
+            raise StoreUnavailable("no answer within 120 seconds")
+        await delete(name)
+
+    monkeypatch.setattr(deletion, "_BATCH", 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(rig.store, "delete", unreachable)
+        assert await rig.deletions.sweep() == 1
+        assert len(tries) == 1
+        assert (await found(rig, elsewhere)).status is RecordingStatus.DELETED
+        assert await rig.deletions.sweep() == 0
+        assert len(tries) == 2
+    rig.world.clock.advance(minutes=1)
+    assert await rig.deletions.sweep() == 3
 
 
 async def test_a_spool_that_was_left_brings_nothing_back_for_good(
