@@ -23,13 +23,16 @@ ENVIRONMENT = {
 }
 """What makes AWS's own libraries find these credentials and no others."""
 
+MOTO = (sys.executable, "-W", "ignore", Path(__file__).with_name("moto_server.py"))
+"""The command that starts moto."""
+
 _ADDRESS = re.compile(r"(http://127\.0\.0\.1:\d+)")
 
 
 @contextlib.contextmanager
 def running_moto() -> Iterator[str]:
     """The address of a moto server: S3, KMS and STS, all in memory."""
-    with _running(sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", "0") as address:
+    with _running(*MOTO) as address:
         yield address
 
 

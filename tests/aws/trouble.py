@@ -71,7 +71,6 @@ class Troubled:
         self.calls: list[Call] = []
         self.stopping = threading.Event()
         self._upstream = urlsplit(upstream).netloc
-        self._turn = threading.Lock()
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -127,8 +126,7 @@ class Troubled:
 
     def _ask(self, call: Call) -> Answer:
         kept = {key: value for key, value in call.headers.items() if key not in _HOP}
-        # One at a time: while moto stores an object it may show nothing of it, as S3 never does.
-        with self._turn, contextlib.closing(http.client.HTTPConnection(self._upstream, timeout=30)) as connection:
+        with contextlib.closing(http.client.HTTPConnection(self._upstream, timeout=30)) as connection:
             connection.request(call.method, call.path, call.body, kept)
             response = connection.getresponse()
             headers = {key: value for key, value in response.getheaders() if key.lower() not in _HOP}

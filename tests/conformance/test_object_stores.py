@@ -85,8 +85,8 @@ async def test_of_many_at_once_one_wins(store: ObjectStore) -> None:
     tries = [put(store, "raced", bytes([number]) * 1000) for number in range(8)]
     done = await asyncio.gather(*tries, return_exceptions=True)
     won = [each for each in done if isinstance(each, Receipt)]
-    assert len(won) == 1
-    assert sum(isinstance(each, ObjectConflict) for each in done) == 7
+    assert len(won) == 1, done
+    assert sum(isinstance(each, ObjectConflict) for each in done) == 7, done
     assert hashlib.sha256(await store.get("raced")).hexdigest() == won[0].sha256
 
 

@@ -4,12 +4,11 @@ import asyncio
 import os
 import re
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.aws.making import kms_client, new_bucket, new_key, s3_client
-from tests.aws.servers import ENVIRONMENT, REGION
+from tests.aws.servers import ENVIRONMENT, MOTO, REGION
 from tests.demo.running import Running
 from tests.processes import BIN, wait_for
 
@@ -36,7 +35,6 @@ class Cloud:
         """Both servers go on when the demo is over, until it is stopped."""
         buckets = self.folder / "buckets"
         buckets.mkdir(mode=0o700, parents=True)
-        moto = (sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", "0")
         key = f"{ENVIRONMENT['AWS_ACCESS_KEY_ID']},{ENVIRONMENT['AWS_SECRET_ACCESS_KEY']}"
         rclone = (
             BIN / "rclone",
@@ -49,7 +47,7 @@ class Cloud:
             "--addr",
             "127.0.0.1:0",
         )
-        kms = self._serve(running, "moto", *moto)
+        kms = self._serve(running, "moto", *MOTO)
         s3 = self._serve(running, "rclone", *rclone, "--dir-cache-time", "1s", buckets)
         # The demo's own client finds credentials as the gateway does.
         os.environ |= ENVIRONMENT

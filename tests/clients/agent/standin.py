@@ -70,9 +70,11 @@ class Serving:
         self.frames = 0
         self._frames = frames
         self._context = context
+        self._writing = asyncio.Lock()  # gRPC takes one at a time
 
     async def say(self, **frame: Any) -> None:
-        await self._context.write(NodeFrame(**frame))
+        async with self._writing:
+            await self._context.write(NodeFrame(**frame))
 
     async def start(self, credit: int = 16 << 20) -> None:
         await self.say(start=StartSession(credit=credit))
@@ -152,9 +154,11 @@ class Attached:
         self.heartbeats = 0
         """That were answered."""
         self._context = context
+        self._writing = asyncio.Lock()  # gRPC takes one at a time
 
     async def say(self, **message: Any) -> None:
-        await self._context.write(GatewayMessage(**message))
+        async with self._writing:
+            await self._context.write(GatewayMessage(**message))
 
 
 @dataclass
