@@ -58,7 +58,7 @@ class Person:
         while wanted not in self.seen:
             left = deadline - time.monotonic()
             if left <= 0 or not self._read(left):
-                raise AssertionError(f"{wanted!r} did not come; the screen has {self.seen!r}")
+                raise AssertionError(f"{wanted!r} did not come; last the screen had {self.seen[-2000:]!r}")
         before, _, self.seen = self.seen.partition(wanted)
         return before + wanted
 

@@ -164,11 +164,12 @@ class World:
         self._watchers.add(wake)
         try:
             while True:
+                wake.clear()  # first: it may change while it is being sent
                 made = self._request(request.id)
+                is_over = made.status in FINAL
                 yield access.WatchAccessRequestResponse(request=made)
-                if made.status in FINAL:
+                if is_over:
                     return
-                wake.clear()
                 await wake.wait()
         finally:
             self._watchers.discard(wake)
