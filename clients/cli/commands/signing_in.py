@@ -1,11 +1,11 @@
-"""`jit login`, `jit logout`, `jit whoami`."""
+"""`jit login`, `jit logout`, `jit whoami`. What only these need they load themselves: a seventh of a start."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from clients.cli import providers, signin, view
+from clients.cli import view
 from clients.cli.commands.parameters import SIGN_IN, Output, printed
 from clients.cli.commands.roles import grant_words
 from clients.cli.errors import USAGE, Failure
@@ -55,6 +55,8 @@ def login(
     """
     if browser and device:
         raise Failure("--browser and --device are two ways", "Take one of them.", USAGE)
+    from clients.cli import providers, signin
+
     way = providers.BROWSER if browser else providers.DEVICE if device else ""
     wanted = signin.Wanted(
         address,
@@ -78,6 +80,8 @@ def logout() -> None:
 
     Where you signed in at an identity provider, opens the page that ends your session there, or names it.
     """
+    from clients.cli import providers, signin
+
     sign_out_url = signin.forget()
     view.say("Signed out.")
     if sign_out_url and not providers.open_in_browser(sign_out_url):
