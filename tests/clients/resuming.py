@@ -12,7 +12,7 @@ from tests.clients.standin import StandIn
 
 
 def eventually(what: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while not what():
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.01)
