@@ -145,11 +145,12 @@ async def test_a_resume_that_nobody_waits_for_is_there_for_the_next(rig: Rig) ->
         asked = asyncio.ensure_future(recorder.resume(ID))
         for _ in range(turns):
             await asyncio.sleep(0)
-        asked.cancel()
+        if not asked.cancel():  # on a machine that is slow to give turns it has come about
+            break
         with pytest.raises(asyncio.CancelledError):
             await asked
         assert recorder.held == HELD
-    recording = await recorder.resume(ID)
+    recording = await (recorder.resume(ID) if asked.cancelled() else asked)
     manifest = await recording.close("logout")
     assert [epoch.epoch for epoch in manifest.epochs] == [1, 2]
     await check(rig, manifest)

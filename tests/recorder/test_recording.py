@@ -22,7 +22,7 @@ from recorder.verification import verify
 from tests.recorder.conftest import Flaky, Rig, session
 
 
-async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not come to pass"
@@ -303,7 +303,7 @@ async def test_a_disk_that_cannot_sync_fails_the_recording(rig: Rig, monkeypatch
     recording = await recorder.open(session())
     monkeypatch.setattr("os.fdatasync", broken)
     recording.output(b"a", 0)
-    assert "durable" in await asyncio.wait_for(recording.failed(), 5)
+    assert "durable" in await asyncio.wait_for(recording.failed(), 30)
     with pytest.raises(RecordingFailed, match="durable"):
         recording.output(b"b", 1)
     with pytest.raises(RecordingFailed):
@@ -373,7 +373,7 @@ async def test_a_foreign_object_in_the_way_fails_the_recording_and_keeps_the_spo
     digest = hashlib.sha256(b"mine").hexdigest()
     await rig.store.put_if_absent(name, b"mine", digest)
     recording.output(b"x", 0)
-    assert "refused" in await asyncio.wait_for(recording.failed(), 5)
+    assert "refused" in await asyncio.wait_for(recording.failed(), 30)
     with pytest.raises(RecordingFailed):
         recording.output(b"y", 1)
     with pytest.raises(RecordingFailed, match="finished"):

@@ -18,6 +18,7 @@ from recorder.errors import StoreUnavailable
 from recorder.ports import ObjectInfo
 from recorder.service import Recorder
 from recorder.spool import SessionFolder
+from tests.gateway.sessions.client import until
 from tests.gateway.sessions.conftest import Rig
 
 pytestmark = pytest.mark.rule("R27")
@@ -295,6 +296,7 @@ async def test_a_spool_that_was_left_brings_nothing_back_for_good(
         rig.node().exits(Exited(0))
         await stay.over()
         await rig.recorded(session_id)
+        await until(lambda: not rig.recorder._live)  # its spool goes after the index has heard of it
     await rig.ended(session_id)
     first = await manifest(rig, session_id)
     root = await rig.world.caller("root")

@@ -284,6 +284,7 @@ async def test_a_full_disk_under_the_spool_ends_the_session(rig: Rig) -> None:
     recording = rig.watch.live[0].recording
     assert recording is not None
     assert recording._part is not None
+    await rig.recorder._sync.wait()  # /dev/full cannot be synced either, which would be another failure
     with Path("/dev/full").open("wb") as full:  # every write there fails as on a full disk
         os.dup2(full.fileno(), recording._part.fd)
     stay.client.say(data(b"not recorded, so never typed\n"))
@@ -298,7 +299,7 @@ async def test_an_idle_session_notices_that_its_recording_failed(rig: Rig) -> No
     stay = await rig.stay()
     session_id = await stay.opened()
     rig.watch.live[0].recording.fail("fdatasync: input/output error")  # type: ignore[union-attr]  # it is recorded
-    await stay.over(2)
+    await stay.over()
     assert (await rig.ended(session_id)).end is End.RECORDING_FAILED
 
 

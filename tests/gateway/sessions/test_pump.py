@@ -36,7 +36,7 @@ class Running:
         await Pump(self.relay, self.client, self.client).run()
 
     async def over(self) -> Ending:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await self.call
         assert self.relay.ending is not None
         return self.relay.ending
@@ -145,6 +145,7 @@ async def test_broken_frames_end_the_call(running: Running, frame: object) -> No
     assert running.node.is_closed
 
 
+@pytest.mark.alone
 @pytest.mark.rule("R25")
 async def test_a_client_that_reads_nothing_cannot_hold_its_end_up(running: Running) -> None:
     running.client.reads.clear()
