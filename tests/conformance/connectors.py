@@ -295,6 +295,7 @@ class ConnectorSuite:
         assert await output.end() == Exited(0)
         assert len(output.out) == 100_000 + len(f"{process}\n")
 
+    @pytest.mark.alone
     @pytest.mark.rule("R25")
     async def test_close_cuts_off_at_once_and_again_is_harmless(self, subject: Subject) -> None:
         upstream, output = await subject.run("echo $$; exec yes")

@@ -22,7 +22,7 @@ from gateway.nodes.login import SshLogins, Timeouts, principal
 from gateway.nodes.model import Node, SshEndpoint
 from gateway.nodes.ports import Exited, Lost, OpenUpstream, Terminal, UpstreamKind
 from gateway.nodes.ssh import SshConnector
-from tests.conformance.connectors import Output, eventually
+from tests.conformance.connectors import SECONDS, Output, eventually
 from tests.gateway.nodes.conftest import KEY, NODE_ID, RealNode, a_node
 from tests.processes import signal_all
 from tests.sshd import descendants, running_sshd
@@ -104,12 +104,10 @@ async def test_the_users_of_containers_have_no_names(
 
 
 async def test_nothing_listens(ca: SshUserCa) -> None:
-    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        pass
-
-    async with pretender(hang_up) as endpoint:
-        pass
-    refused = await refusal_of(ca, a_node(endpoint), "root")
+    with socket.socket() as held:  # else somebody else may be given its port, and listen there
+        held.bind(("127.0.0.1", 0))
+        endpoint = SshEndpoint("127.0.0.1", held.getsockname()[1], host_keys=(KEY,))
+        refused = await refusal_of(ca, a_node(endpoint), "root")
     assert isinstance(refused, NodeUnreachable)
     assert "nothing listens" in refused.message
 
@@ -292,7 +290,7 @@ async def test_a_node_that_falls_silent_is_noticed(ca: SshUserCa, real: RealNode
     await output.shows(b"ready")
     signal_all(descendants(real.sshd.process.pid), signal.SIGSTOP)
     assert isinstance(await output.end(), Lost)
-    await asyncio.wait_for(upstream.wait_closed(), 5)
+    await asyncio.wait_for(upstream.wait_closed(), SECONDS)
 
 
 async def test_what_a_paused_session_holds_outlives_its_node(ca: SshUserCa, real: RealNode) -> None:
@@ -306,7 +304,7 @@ async def test_what_a_paused_session_holds_outlives_its_node(ca: SshUserCa, real
     channel = upstream._channel.transport  # type: ignore[attr-defined]  # no other way to see that all has come
     await eventually(lambda: len(output.out) + sum(len(data) for data, _ in channel._recv_buf) == size)
     signal_all(descendants(real.sshd.process.pid), signal.SIGKILL)
-    await asyncio.wait_for(upstream.wait_closed(), 5)
+    await asyncio.wait_for(upstream.wait_closed(), SECONDS)
     assert not output.over
     output.pause = output.paused = False
     upstream.resume_reading()
@@ -340,7 +338,7 @@ async def test_a_node_that_refuses_the_terminal(ca: SshUserCa, real: RealNode, t
         with pytest.raises(UpstreamFailed) as caught:
             await upstream.start(output)
         assert "shell" in caught.value.message
-        await asyncio.wait_for(upstream.wait_closed(), 5)
+        await asyncio.wait_for(upstream.wait_closed(), SECONDS)
         assert not output.over
 
 

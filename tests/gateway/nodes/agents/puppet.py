@@ -31,6 +31,8 @@ REQUEST = OpenUpstream(
     valid_seconds=300,
     command="true",
 )
+SECONDS = 30
+"""What anything may take on a busy machine."""
 RUNNING = NodeFrame(running=SessionRunning(credit=1000))
 
 
@@ -75,7 +77,7 @@ class Puppet:
 
     async def told(self, which: str) -> Any:
         """The next message, which is of that kind."""
-        message: GatewayMessage = await asyncio.wait_for(self.control.read(), 5)
+        message: GatewayMessage = await asyncio.wait_for(self.control.read(), SECONDS)
         assert message.WhichOneof("message") == which
         return getattr(message, which)
 
@@ -94,12 +96,12 @@ class Puppet:
         request = replace(REQUEST, **changes)
         opening = asyncio.create_task(self.rig.connector.open(self.joined.node, request))
         call = await self.serve(await self.order())
-        upstream = await asyncio.wait_for(opening, 5)
+        upstream = await asyncio.wait_for(opening, SECONDS)
         sink = Sink()
         starting = asyncio.create_task(upstream.start(sink))
         assert (await call.read()).start.credit == WINDOW_BYTES
         await call.write(RUNNING)
-        await asyncio.wait_for(starting, 5)
+        await asyncio.wait_for(starting, SECONDS)
         return call, upstream, sink
 
     async def cut(self) -> str:
@@ -113,14 +115,14 @@ async def attached(joined: Joined, chain: bytes = b"", held: Sequence[str] = ())
         control = stub.Attach()
         hello = AgentHello(protocol=1, agent_version="9", platform="Toy\x1b[2J 1", held=held)
         await control.write(AgentMessage(hello=hello))
-        assert (await asyncio.wait_for(control.read(), 5)).welcome.heartbeat_seconds
+        assert (await asyncio.wait_for(control.read(), SECONDS)).welcome.heartbeat_seconds
         yield Puppet(joined, stub, control)
         control.cancel()
 
 
 async def ended(call: Any) -> str:
     """The status that a call of the agent ended with."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(SECONDS):
         with contextlib.suppress(grpc.aio.AioRpcError):
             while await call.read() is not grpc.aio.EOF:
                 pass

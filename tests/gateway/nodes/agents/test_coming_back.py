@@ -8,6 +8,7 @@ import grpc
 import pytest
 
 from gateway.errors import Refused
+from gateway.nodes.agents import attachments
 from gateway.nodes.agents.kept import MAX_KILLED
 from gateway.nodes.errors import NodeUnreachable
 from gateway.nodes.ports import Exited, Lost, ResumableUpstream
@@ -22,7 +23,7 @@ from jitgate.v1.agent_pb2 import (
 )
 from jitgate.v1.session_pb2 import SessionData
 from tests.conformance.connectors import eventually
-from tests.gateway.nodes.agents.puppet import REQUEST, RUNNING, Puppet, Sink, attached, ended
+from tests.gateway.nodes.agents.puppet import REQUEST, RUNNING, SECONDS, Puppet, Sink, attached, ended
 from tests.gateway.nodes.agents.rig import Joined, Rig
 from tests.refusals import say
 
@@ -60,7 +61,7 @@ async def resumed(puppet: Puppet, **serve: int) -> Any:
     order: ResumeOrder = await puppet.told("resume")
     assert order.session_id == SESSION
     call = await puppet.serve(order, **serve)
-    frame = await asyncio.wait_for(call.read(), 5)
+    frame = await asyncio.wait_for(call.read(), SECONDS)
     await call.write(RUNNING)
     return call, frame.resume.output_offset
 
@@ -85,7 +86,7 @@ async def test_an_agent_that_comes_back_goes_on(puppet: Puppet, told: Told) -> N
         await eventually(lambda: sink.end == Exited(3))
         assert (bytes(sink.out), sink.heard) == (b"before and after", ["suspended", "resumed"])
         upstream.acknowledged(16)
-        assert (await asyncio.wait_for(call.read(), 5)).durable.offset == 16
+        assert (await asyncio.wait_for(call.read(), SECONDS)).durable.offset == 16
         upstream.release()
         assert await ended(call) == "OK"
     assert told.heard == []
@@ -196,11 +197,11 @@ async def test_a_session_that_nobody_knows_is_adopted(rig: Rig, told: Told) -> N
         call, offset = await resumed(puppet, oldest_output=4, newest_output=12, input_offset=3)
         assert offset == 10
         await call.write(data(10, b"kl"))
-        upstream = await asyncio.wait_for(adoption, 5)
+        upstream = await asyncio.wait_for(adoption, SECONDS)
         await eventually(lambda: sink.out == b"kl")
         assert (upstream.oldest, upstream.input_offset, sink.heard) == (4, 3, [])
         upstream.write(b"x")
-        assert (await asyncio.wait_for(call.read(), 5)).data == SessionData(offset=3, payload=b"x")
+        assert (await asyncio.wait_for(call.read(), SECONDS)).data == SessionData(offset=3, payload=b"x")
         with pytest.raises(ValueError, match="here already"):
             await adopting(puppet, sink)
         await leave(puppet)
@@ -214,17 +215,17 @@ async def test_what_was_typed_is_the_nodes_to_say_where_nobody_knows(puppet: Pup
     sink = Sink()
     adoption = adopting(puppet, sink, recorded_input=None)
     call, _ = await resumed(puppet, oldest_output=4, newest_output=12, input_offset=9)
-    upstream = await asyncio.wait_for(adoption, 5)
+    upstream = await asyncio.wait_for(adoption, SECONDS)
     assert (upstream.newest, upstream.input_offset) == (12, 9)
     upstream.write(b"x")
-    assert (await asyncio.wait_for(call.read(), 5)).data == SessionData(offset=9, payload=b"x")
+    assert (await asyncio.wait_for(call.read(), SECONDS)).data == SessionData(offset=9, payload=b"x")
 
 
 async def test_but_not_beyond_all_measure(puppet: Puppet) -> None:
     adoption = adopting(puppet, Sink(), recorded_input=None)
     await puppet.serve(await puppet.told("resume"), oldest_output=4, newest_output=12, input_offset=2**64 - 1)
     with pytest.raises(Refused, match="UPSTREAM_FAILED"):
-        await asyncio.wait_for(adoption, 5)
+        await asyncio.wait_for(adoption, SECONDS)
 
 
 @pytest.mark.parametrize(
@@ -241,7 +242,7 @@ async def test_what_does_not_fit_is_not_adopted_and_killed(puppet: Puppet, serve
     adoption = adopting(puppet, sink)
     call = await puppet.serve(await puppet.told("resume"), **serve)
     with pytest.raises(Refused, match="UPSTREAM_FAILED"):
-        await asyncio.wait_for(adoption, 5)
+        await asyncio.wait_for(adoption, SECONDS)
     assert await ended(call) == "INVALID_ARGUMENT"
     assert (await puppet.told("end")).session_id == SESSION
     assert (sink.end, sink.heard) == (None, [])
@@ -252,7 +253,7 @@ async def test_who_is_not_there_adopts_nothing(puppet: Puppet) -> None:
     order = await puppet.told("resume")
     await puppet.say(refused=SessionRefused(nonce=order.nonce, reason=SESSION_REFUSAL_UNSPECIFIED))
     with pytest.raises(Refused, match="UPSTREAM_FAILED"):
-        await asyncio.wait_for(adoption, 5)
+        await asyncio.wait_for(adoption, SECONDS)
     given_up = adopting(puppet, Sink())
     order = await puppet.told("resume")
     given_up.cancel()
@@ -269,7 +270,7 @@ async def test_an_adoption_outlives_a_connection(puppet: Puppet) -> None:
     await leave(puppet)
     async with attached(puppet.joined, held=[SESSION]) as again:
         await resumed(again, newest_output=10)
-        upstream = await asyncio.wait_for(adoption, 5)
+        upstream = await asyncio.wait_for(adoption, SECONDS)
         upstream.close()
 
 
@@ -289,7 +290,7 @@ async def test_naming_somebody_elses_session_gives_nothing(puppet: Puppet, told:
             order = await again.told("resume")
             assert await ended(await stranger.serve(order)) == "FAILED_PRECONDITION"
             call = await again.serve(order)
-            assert (await asyncio.wait_for(call.read(), 5)).HasField("resume")
+            assert (await asyncio.wait_for(call.read(), SECONDS)).HasField("resume")
             assert await ended(await again.serve(order)) == "FAILED_PRECONDITION"  # a nonce works once
             await call.write(RUNNING)
             await eventually(lambda: sink.heard == ["suspended", "resumed"])
@@ -326,7 +327,11 @@ async def test_as_many_as_there_may_be_are_told_and_one_more_is_too_many(rig: Ri
     assert len(told.heard) == 1
 
 
-async def test_one_that_connects_all_the_time_is_slowed_down_and_asked_about_once(rig: Rig, told: Told) -> None:
+async def test_one_that_connects_all_the_time_is_slowed_down_and_asked_about_once(
+    rig: Rig, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # How fast a test can connect says nothing about the pace: without more from time, any machine is too fast.
+    monkeypatch.setattr(attachments, "_CONNECTIONS_PER_SECOND", 0.0)
     joined = await rig.join(await rig.invite())
     told.is_open.clear()
     taken, refused = [], 0
@@ -343,7 +348,7 @@ async def test_one_that_connects_all_the_time_is_slowed_down_and_asked_about_onc
             control.cancel()
             taken.append(name)
             await eventually(lambda: rig.attachments.of(joined.node.id) is None)
-    assert refused == 15 - len(taken) >= 3
+    assert (len(taken), refused) == (10, 5)
     assert told.heard == [(joined.node.id, taken[:1])]
     told.is_open.set()
     await eventually(lambda: told.heard[1:] == [(joined.node.id, taken[-1:])])
@@ -374,5 +379,5 @@ async def test_who_looks_after_agents_stops_though_something_changes_at_that_mom
     rig.changes.publish("nodes")
     await asyncio.sleep(0)
     looking.cancel()
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(SECONDS):
         await asyncio.gather(looking, return_exceptions=True)

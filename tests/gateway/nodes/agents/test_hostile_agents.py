@@ -10,7 +10,7 @@ import pytest
 
 from gateway.api import agent as agent_api
 from gateway.errors import Refused
-from gateway.nodes.agents import serving
+from gateway.nodes.agents import attachments, serving
 from gateway.nodes.errors import LoginRefused, NodeUnreachable, UpstreamFailed
 from gateway.nodes.ports import Exited, Lost
 from gateway.store import agents as agent_rows
@@ -28,7 +28,7 @@ from jitgate.v1.agent_pb2 import (
 )
 from jitgate.v1.session_pb2 import SessionData, SessionResize, SessionWindow
 from tests.conformance.connectors import eventually
-from tests.gateway.nodes.agents.puppet import REQUEST, RUNNING, Puppet, Sink, attached, ended
+from tests.gateway.nodes.agents.puppet import REQUEST, RUNNING, SECONDS, Puppet, Sink, attached, ended
 from tests.gateway.nodes.agents.rig import REPLICA, Rig
 from tests.refusals import say
 
@@ -78,7 +78,7 @@ async def test_a_session_that_breaks_the_contract_is_lost_and_the_others_go_on(p
 async def test_a_flood_of_small_frames_is_cut_off(puppet: Puppet, monkeypatch: pytest.MonkeyPatch) -> None:
     # How fast a test can send says nothing about the pace: with less of it, any machine floods.
     monkeypatch.setattr(serving, "SMALL_FRAMES_BURST", 100)
-    monkeypatch.setattr(serving, "SMALL_FRAMES_PER_SECOND", 1)
+    monkeypatch.setattr(serving, "SMALL_FRAMES_PER_SECOND", 0)
     call, _, sink = await puppet.session()
     with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
         for offset in range(1_000):
@@ -106,7 +106,7 @@ async def test_only_the_ordered_session_is_served_and_once(puppet: Puppet) -> No
     async with attached(other) as stranger:
         assert await ended(await stranger.serve(order)) == "FAILED_PRECONDITION"
     call = await puppet.serve(order)
-    upstream = await asyncio.wait_for(opening, 5)
+    upstream = await asyncio.wait_for(opening, SECONDS)
     assert await ended(await puppet.serve(order)) == "FAILED_PRECONDITION"
     upstream.close()
     assert await ended(call) == "OK"
@@ -122,7 +122,7 @@ async def test_what_the_agent_says_why_it_serves_nothing(puppet: Puppet) -> None
         refused = SessionRefused(nonce=order.nonce, reason=reason, message="no\x1b[2Jpe")
         await puppet.say(refused=refused)
         with pytest.raises(expected, match=r"no.*pe") as caught:
-            await asyncio.wait_for(opening, 5)
+            await asyncio.wait_for(opening, SECONDS)
         assert "\x1b" not in str(caught.value)
     await puppet.say(
         refused=SessionRefused(nonce=bytes(16), reason=SESSION_REFUSAL_LOGIN)
@@ -144,7 +144,7 @@ async def test_a_control_channel_that_breaks_the_contract_takes_its_sessions_alo
 
 async def test_a_heartbeat_is_answered(puppet: Puppet) -> None:
     await puppet.say(heartbeat=AgentHeartbeat())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(SECONDS):
         assert (await puppet.control.read()).WhichOneof("message") == "heartbeat"
 
 
@@ -181,14 +181,17 @@ async def test_what_an_agent_says_of_its_node_is_shown_and_decides_nothing(puppe
     assert (node.name, node.tags) == ("web", {})
 
 
-async def test_the_second_agent_of_a_node_takes_the_place_of_the_first(puppet: Puppet) -> None:
+async def test_the_second_agent_of_a_node_takes_the_place_of_the_first(
+    puppet: Puppet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attachments, "_SHORTEST_STAY_SECONDS", 3600.0)
     _, _, sink = await puppet.session()
     async with puppet.joined.dialled() as stub:
         early = stub.Attach()
         await say(early, AgentMessage(hello=AgentHello(protocol=1)))
         assert await ended(early) == "RESOURCE_EXHAUSTED"  # not at once: two would take turns without end
     assert sink.end is None
-    await asyncio.sleep(1.0)
+    monkeypatch.setattr(attachments, "_SHORTEST_STAY_SECONDS", 0.0)
     async with attached(puppet.joined) as second:
         assert await puppet.cut() == "ABORTED"
         await eventually(lambda: isinstance(sink.end, Lost))
@@ -220,18 +223,18 @@ async def test_an_agent_that_vanishes_is_noticed_and_seen_until_then(puppet: Pup
     await eventually(lambda: isinstance(sink.end, Lost))
     node_id = puppet.joined.node.id
     await eventually(lambda: puppet.rig.attachments.of(node_id) is None)
-    for _ in range(200):
-        if not (await puppet.rig.node(node_id)).attached_to:
-            break
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(SECONDS):
+        while (await puppet.rig.node(node_id)).attached_to:
+            await asyncio.sleep(0.01)
     node = await puppet.rig.node(node_id)
     assert not node.attached_to and node.last_seen_at is not None
 
 
 async def test_an_agent_that_says_nothing_is_gone(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agent_api, "SILENCE_SECONDS", 0.5)
     async with attached(await rig.join(await rig.invite())) as puppet:
         _, _, sink = await puppet.session()
+        monkeypatch.setattr(agent_api, "SILENCE_SECONDS", 0.5)
+        await puppet.say(heartbeat=AgentHeartbeat())  # its last word
         assert await puppet.cut() == "UNAVAILABLE"
         assert sink.end == Lost("nothing was heard of the node's agent for 0.5 seconds")
 
