@@ -16,8 +16,10 @@ from recorder.object_stores.s3 import Bucket, S3Store
 from tests.aws.servers import REGION
 
 BRIEF = Patience(connect_seconds=2, silence_seconds=2, total_seconds=5, attempts=2)
-"""For servers that are made to fail."""
-ONCE = replace(BRIEF, attempts=1)
+"""For servers that are made to hang."""
+TWICE = Patience(connect_seconds=20, silence_seconds=20, total_seconds=60, attempts=2)
+"""For servers that are made to fail at once: however slow they are, none is asked again for that."""
+ONCE = replace(TWICE, attempts=1)
 """For a refusal that trying again would only repeat, after a pause."""
 
 _numbers = itertools.count()
@@ -27,7 +29,7 @@ def kms_client(address: str, patience: Patience = aws_kms.PATIENCE, **access: An
     return Client("kms", Access(region=REGION, endpoint_url=address, **access), patience)
 
 
-def logs_client(address: str, patience: Patience = BRIEF) -> Client:
+def logs_client(address: str, patience: Patience = TWICE) -> Client:
     return Client("logs", Access(REGION, address), patience)
 
 

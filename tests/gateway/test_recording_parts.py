@@ -22,7 +22,7 @@ from recorder.object_stores.local_folder import LocalFolder
 from recorder.object_stores.s3 import S3Store
 from recorder.session_log.ports import LogRefused, LogUnavailable
 from recorder.signatures import public_key_of
-from tests.aws.making import BRIEF, kms_client, logs_client, new_bucket, new_key, s3_client
+from tests.aws.making import TWICE, kms_client, logs_client, new_bucket, new_key, s3_client
 from tests.aws.servers import ACCOUNT, REGION, Rclone
 
 pytestmark = pytest.mark.usefixtures("aws_environment")
@@ -114,7 +114,7 @@ async def test_manifests_are_believed_by_the_key_of_kms_and_by_those_before_it(t
 async def test_what_cannot_be_reached_keeps_nothing_from_starting(tmp_path: Path, held: Keys) -> None:
     nowhere = "http://127.0.0.1:9"
     said = settings(tmp_path, **s3(nowhere, "recordings"), **kms(nowhere, "alias/x"))
-    brief = Budgets(store=BRIEF, keys=BRIEF, examination_seconds=1)
+    brief = Budgets(store=TWICE, keys=TWICE, examination_seconds=1)
     async with recording_parts.opened(said, held, brief) as parts:
         with pytest.raises(KeyUnavailable):
             await parts.keys.generate_data_key(CONTEXT)

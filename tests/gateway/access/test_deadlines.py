@@ -160,7 +160,7 @@ async def test_the_worker_runs_by_itself_and_again_after_a_failure(ready: World)
     worker = Stumbling(ready.database, ready.clock, ready.changes, ready.transitions)
     running = asyncio.create_task(worker.run())
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while (await life(ready, request))[0] is Status.APPROVED:
                 ready.changes.publish("requests")
                 await asyncio.sleep(0.01)
@@ -177,7 +177,7 @@ async def test_the_worker_stops_though_something_changes_at_that_moment(ready: W
     ready.changes.publish("requests")
     await asyncio.sleep(0)
     running.cancel()
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(30):
         await asyncio.gather(running, return_exceptions=True)
 
 

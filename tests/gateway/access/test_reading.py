@@ -138,7 +138,7 @@ async def test_watching_sees_every_change_and_ends_with_the_life(ready: World) -
         async for state in ready.reader.watch(await ready.caller("alice"), request.life.id):
             seen.append(state)
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         watching = asyncio.create_task(watch())
         while len(seen) < 1:
             await asyncio.sleep(0)
@@ -155,7 +155,7 @@ async def test_watching_sees_every_change_and_ends_with_the_life(ready: World) -
 async def test_watching_sees_what_another_replica_did(ready: World) -> None:
     request = await ready.ask("alice", "db-1")
     watching = ready.reader.watch(await ready.caller("alice"), request.life.id)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         assert (await anext(watching)).revision == 1
         async with ready.database.transaction() as tx:  # nobody is told
             life = replace(request.life, hours=None)
@@ -168,7 +168,7 @@ async def test_watching_sees_what_another_replica_did(ready: World) -> None:
 async def test_watching_ends_when_the_watcher_may_no_longer_look(ready: World) -> None:
     request = await ready.ask("alice", "db-1")
     watching = ready.reader.watch(await ready.caller("sam"), request.life.id)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await anext(watching)
         async with ready.database.transaction() as tx:
             await directory.leave(tx.connection, "sam", ["sre"])

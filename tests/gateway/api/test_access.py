@@ -177,7 +177,7 @@ async def test_pages(served: Served) -> None:
 async def test_watching(served: Served) -> None:
     request = await start(served)
     statuses = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         watching = served.access.WatchAccessRequest(access_pb2.WatchAccessRequestRequest(id=request.id))
         async for answer in watching:
             statuses.append((answer.request.status, answer.request.revision))
@@ -197,7 +197,7 @@ async def test_watching(served: Served) -> None:
 async def test_a_watcher_who_goes_away_leaves_nothing_behind(served: Served) -> None:
     request = await start(served)
     watching = served.access.WatchAccessRequest(access_pb2.WatchAccessRequestRequest(id=request.id))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await watching.read()
         assert request.id in served.world.changes._waiting
         watching.cancel()

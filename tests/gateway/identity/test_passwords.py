@@ -23,7 +23,7 @@ class Held(argon2.PasswordHasher):
         with self.counting:
             self.running += 1
             self.most = max(self.most, self.running)
-        assert self.go.wait(5)
+        assert self.go.wait(30)
         with self.counting:
             self.running -= 1
         return True

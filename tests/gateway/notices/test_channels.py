@@ -91,6 +91,7 @@ async def test_an_attempt_that_hangs_is_ended_and_tried_again(
     [waits] = await waiting(desk)
     assert (waits.attempts, waits.is_dead) == (1, False)
     assert waits.last_error == "it took longer than 0.1 seconds"
+    monkeypatch.setattr(carriers, "LONGEST_SECONDS", 30.0)
     pad.places = ()
     ready.clock.advance(seconds=2)
     assert await desk.work() == [("#slow", "approval_needed")]

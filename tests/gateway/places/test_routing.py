@@ -31,7 +31,7 @@ from recorder.playback import Playback
 from recorder.service import Recorder
 from recorder.signing import LocalSigner
 from recorder.verification import Opening, verify
-from tests.aws.making import BRIEF, kms_client, new_bucket, new_key, s3_client
+from tests.aws.making import TWICE, kms_client, new_bucket, new_key, s3_client
 from tests.aws.servers import ENVIRONMENT, REGION
 from tests.aws.trouble import Answer, Call, Troubled, kms_error, none, sts_error, troubled
 from tests.gateway.places.examples import OWNER, PLAYBACK, WRITER
@@ -61,7 +61,7 @@ class World:
         self.cloud = cloud
         self.database = Database(f"sqlite:///{folder}/jitgate.db")
         self.own = Opened(LocalFolder(folder / "objects"), LocalKeyFile.create(folder / "keys"))
-        self.pool = Pool(self.own, longest_lock_days=LONGEST_LOCK_DAYS, store_patience=BRIEF, key_patience=BRIEF)
+        self.pool = Pool(self.own, longest_lock_days=LONGEST_LOCK_DAYS, store_patience=TWICE, key_patience=TWICE)
         self.places = Places(self.database, self.pool)
         self.store, self.keys = (
             PlacedStore(self.places),
@@ -395,7 +395,7 @@ async def test_without_the_database_recordings_wait_and_none_begins(world: World
 
 
 async def test_places_are_kept_open_up_to_a_bound_and_never_closed_in_use(world: World) -> None:
-    pool = Pool(world.own, longest_lock_days=LONGEST_LOCK_DAYS, limit=1, key_patience=BRIEF)
+    pool = Pool(world.own, longest_lock_days=LONGEST_LOCK_DAYS, limit=1, key_patience=TWICE)
     first, second = (Place(account=name, key=f"arn:aws:kms:{REGION}:{OWNER}:key/{name}") for name in ("a1", "b2"))
     async with pool.using(first) as used:
         async with pool.using(second):

@@ -41,7 +41,7 @@ from recorder.ports import Receipt
 from recorder.service import Recorder
 from recorder.session_log.ports import LogLine, LogUnavailable
 from recorder.signing import LocalSigner
-from tests.aws.making import BRIEF
+from tests.aws.making import TWICE
 from tests.gateway.access.world import AUTO, HOME, WEB, World, manual
 from tests.gateway.sessions.client import DEADLINE, Client, until
 from tests.gateway.sessions.kept import KeptNodes, Process
@@ -165,7 +165,7 @@ class Rig:
             keepers=(KEEPING,),
         )
         self.logged = LogFile()
-        self.logs = SessionLogs(database, LogSinks(self.logged, patience=BRIEF), clock, last_seconds=0.2)
+        self.logs = SessionLogs(database, LogSinks(self.logged, patience=TWICE), clock, last_seconds=0.2)
         live_sessions = LiveSessions(
             self.last_entries, clock=clock, steady=self.steady, budget=self.budget, logs=self.logs
         )

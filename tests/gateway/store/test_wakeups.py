@@ -45,12 +45,12 @@ async def replicas(url: str) -> AsyncIterator[tuple[Replica, Replica]]:
 
 
 async def heard(event: asyncio.Event) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await event.wait()
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.005)
 

@@ -19,6 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from tests.ports import KeptPorts
+
 USER, PASSWORD = "jitgate", "smtp secret: ü & more"
 
 
@@ -72,9 +74,10 @@ class MailServer:
     async def down(self) -> AsyncIterator[None]:
         """Nobody answers meanwhile."""
         await self.shut()
-        yield
-        assert self.listen is not None
-        self.listening = await self.listen()
+        with contextlib.closing(KeptPorts([f"127.0.0.1:{self.port}"])):
+            yield
+            assert self.listen is not None
+            self.listening = await self.listen()
 
     async def handle_EHLO(  # noqa: N802  # named by the library
         self, _server: SMTP, session: Session, _envelope: Envelope, hostname: str, responses: list[str]

@@ -12,8 +12,16 @@ import pytest
 
 from notifiers.chat import ChatNotifier, ChatPerson, Click, Incoming, NotFromThere, Reply, Standing, Verdict
 from notifiers.model import Action
-from notifiers.slack import SlackNotifier, make
-from tests.notifiers.slack.workspace import CHANNEL, Message, Workspace, check_view, signed, workspace
+from notifiers.slack import SlackNotifier, handling, make
+from tests.notifiers.slack.workspace import (
+    ACKNOWLEDGE_SECONDS,
+    CHANNEL,
+    Message,
+    Workspace,
+    check_view,
+    signed,
+    workspace,
+)
 from tests.notifiers.told import AT, EMOJI, HOSTILE, SUBJECT, delivery
 
 pytestmark = pytest.mark.rule("R30")
@@ -253,6 +261,14 @@ async def test_what_is_no_plain_message_links_nobody(stage: Stage, subtype: str)
     assert [code for _, code in stage.desk.links] == ["zzzz-efgh-2345"]
 
 
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers long before Slack gives up: between the two, a busy machine must find its time."""
+    assert handling._ANSWERING_SECONDS <= ACKNOWLEDGE_SECONDS - 1
+    monkeypatch.setattr(handling, "_ANSWERING_SECONDS", 0.2)
+
+
+@pytest.mark.usefixtures("hurried")
 async def test_slow_linking_is_acknowledged_in_time_and_told_later(stage: Stage) -> None:
     stage.desk.slow, stage.desk.answer = asyncio.Event(), Reply(Verdict.DONE, "You are bob here <now>.")
     said = await stage.send(stage.slack.command("link abcd-efgh-2345", "UBOB"))
@@ -264,6 +280,7 @@ async def test_slow_linking_is_acknowledged_in_time_and_told_later(stage: Stage)
     assert (message.channel, message.content["text"]) == ("D-UBOB", "You are bob here &lt;now&gt;.")
 
 
+@pytest.mark.usefixtures("hurried")
 async def test_a_slow_decision_is_acknowledged_in_time_and_told_later(stage: Stage) -> None:
     dialog = await stage.dialog(await stage.told())
     stage.desk.slow, stage.desk.answer = asyncio.Event(), REFUSED

@@ -19,7 +19,7 @@ from recorder.model import SessionInfo
 from recorder.object_stores.local_folder import LocalFolder
 from recorder.service import Recorder
 from recorder.signing import LocalSigner
-from tests.aws.making import BRIEF, ONCE, kms_client, new_key, new_kms
+from tests.aws.making import BRIEF, ONCE, TWICE, kms_client, new_key, new_kms
 from tests.aws.trouble import Answer, Call, Hang, Reset, Troubled, kms_error
 from tests.recorder.conftest import session
 
@@ -107,7 +107,7 @@ async def test_what_a_person_or_time_can_cure_is_tried_again(
 
 @pytest.mark.parametrize(("code", "message", "told"), FINAL)
 async def test_what_nothing_cures_is_refused(troubled_moto: Troubled, code: str, message: str, told: str) -> None:
-    async with new_kms(troubled_moto.url, BRIEF) as keys:
+    async with new_kms(troubled_moto.url, TWICE) as keys:
         troubled_moto.trouble = refusing(code, message)
         with pytest.raises(KeyRefused, match=told) as generating:
             await keys.generate_data_key(CONTEXT)
@@ -118,14 +118,14 @@ async def test_what_nothing_cures_is_refused(troubled_moto: Troubled, code: str,
 
 async def test_a_ciphertext_of_a_key_that_is_not_ours_is_refused(troubled_moto: Troubled) -> None:
     words = "The ciphertext refers to a customer master key that does not exist"
-    async with new_kms(troubled_moto.url, BRIEF) as keys:
+    async with new_kms(troubled_moto.url, TWICE) as keys:
         troubled_moto.trouble = refusing("AccessDeniedException", words)
         with pytest.raises(KeyRefused, match="another key"):
             await keys.unwrap(b"wrapped", CONTEXT)
 
 
 async def test_an_error_of_a_moment_is_got_over(troubled_moto: Troubled) -> None:
-    async with new_kms(troubled_moto.url, BRIEF) as keys:
+    async with new_kms(troubled_moto.url, TWICE) as keys:
         left = [1]
 
         def once(call: Call, ask: Callable[[], Answer]) -> Answer:
@@ -143,7 +143,10 @@ async def test_a_kms_that_does_not_answer_is_unavailable_within_the_budget(
     troubled_moto: Troubled, failure: type[Exception]
 ) -> None:
     patience = replace(BRIEF, silence_seconds=0.5)
-    async with new_kms(troubled_moto.url, patience) as keys:
+    async with kms_client(troubled_moto.url) as client:
+        key_id = await new_key(client)
+    async with kms_client(troubled_moto.url, patience) as client:
+        keys = AwsKms(key_id, client, client)
 
         def trouble(call: Call, ask: Callable[[], Answer]) -> Answer:
             raise failure
@@ -160,7 +163,7 @@ async def test_a_kms_that_does_not_answer_is_unavailable_within_the_budget(
 
 
 async def test_a_kms_that_is_not_there_is_unavailable() -> None:
-    async with kms_client("http://127.0.0.1:9", BRIEF) as client:
+    async with kms_client("http://127.0.0.1:9", TWICE) as client:
         with pytest.raises(KeyUnavailable, match="cannot be reached"):
             await AwsKms("alias/x", client, client).generate_data_key(CONTEXT)
 
@@ -171,7 +174,7 @@ async def test_without_credentials_it_is_unavailable_and_finds_them_later(
     async with kms_client(moto) as administrator:
         key_id = await new_key(administrator)
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
-    async with kms_client(moto, BRIEF) as client, kms_client(moto, BRIEF, role_arn=ROLE) as acting:
+    async with kms_client(moto, TWICE) as client, kms_client(moto, TWICE, role_arn=ROLE) as acting:
         for each in (client, acting):
             with pytest.raises(KeyUnavailable, match="credentials"):
                 await AwsKms(key_id, each, each).generate_data_key(CONTEXT)
@@ -212,7 +215,7 @@ async def test_roles_are_assumed_apart_and_renewed(
         await keys.generate_data_key(CONTEXT)
         assert not [call for call in troubled_moto.calls if b"AssumeRole" in call.body]  # still valid
     troubled_moto.trouble = trouble
-    async with kms_client(troubled_moto.url, BRIEF, role_arn=ROLE, external_id="ours/1") as writer:
+    async with kms_client(troubled_moto.url, TWICE, role_arn=ROLE, external_id="ours/1") as writer:
         with pytest.raises(KeyUnavailable):  # already over: botocore refuses to use them
             await AwsKms(key_id, writer, writer).generate_data_key(CONTEXT)
         troubled_moto.trouble = lambda _, ask: ask()
@@ -265,7 +268,7 @@ class World:
 async def test_each_session_has_a_data_key_of_its_own_before_its_first_byte(
     troubled_moto: Troubled, tmp_path: Path
 ) -> None:
-    async with kms_client(troubled_moto.url, BRIEF) as client:
+    async with kms_client(troubled_moto.url, TWICE) as client:
         world = World(tmp_path, client, await new_key(client))
         await world.recorder.start()
         manifests = []
@@ -298,7 +301,7 @@ async def test_each_session_has_a_data_key_of_its_own_before_its_first_byte(
 async def test_without_a_key_nothing_is_recorded_and_a_key_that_goes_later_loses_nothing(
     troubled_moto: Troubled, tmp_path: Path
 ) -> None:
-    async with kms_client(troubled_moto.url, BRIEF) as client:
+    async with kms_client(troubled_moto.url, TWICE) as client:
         world = World(tmp_path, client, await new_key(client))
         await world.recorder.start()
         recording = await world.recorder.open(session(1))

@@ -15,8 +15,8 @@ from recorder.aws import Client
 from recorder.session_log.batches import MAX_EVENTS
 from recorder.session_log.cloudwatch import CloudWatchLogs
 from recorder.session_log.ports import LogLine, LogUnavailable
-from tests.aws.making import ONCE, logs_client
-from tests.aws.trouble import Answer, Call, Hang, Troubled, kms_error, none
+from tests.aws.making import BRIEF, ONCE, logs_client
+from tests.aws.trouble import Answer, Call, Troubled, hang, kms_error, none
 
 pytestmark = [pytest.mark.rule("R26"), pytest.mark.usefixtures("aws_environment")]
 Ask = Callable[[], Answer]
@@ -137,9 +137,7 @@ async def test_a_group_that_is_not_there_is_not_made(client: Client) -> None:
 
 
 async def test_a_service_that_hangs_is_unavailable(sink: CloudWatchLogs, troubled_moto: Troubled) -> None:
-    def hang(_call: Call, _ask: Ask) -> Answer:
-        raise Hang
-
     troubled_moto.trouble = hang
-    with pytest.raises(LogUnavailable, match="cannot be reached"):
-        await sink.put("s", lines(1))
+    async with logs_client(troubled_moto.url, BRIEF) as client:
+        with pytest.raises(LogUnavailable, match="cannot be reached"):
+            await CloudWatchLogs(client, sink.group).put("s", lines(1))

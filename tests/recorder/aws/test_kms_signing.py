@@ -19,7 +19,7 @@ from recorder.model import encryption_context, manifest_name
 from recorder.service import Recorder
 from recorder.signatures import is_valid, pem_of
 from recorder.verification import verify
-from tests.aws.making import BRIEF, ONCE, kms_client
+from tests.aws.making import ONCE, TWICE, kms_client
 from tests.aws.signer import PUBLIC, signing
 from tests.aws.trouble import Troubled, hang, kms_error
 from tests.recorder.conftest import Rig, session
@@ -47,14 +47,16 @@ async def test_what_does_not_fit_the_public_half_is_never_used(troubled_moto: Tr
 
 
 async def test_refusals_are_those_of_every_key(troubled_moto: Troubled) -> None:
-    async with kms_client(troubled_moto.url, replace(ONCE, silence_seconds=0.5)) as client:
+    async with kms_client(troubled_moto.url, ONCE) as client:
         signer = KmsSigner(client, "alias/manifests", PUBLIC)
         for code, kind in (("DisabledException", KeyUnavailable), ("NotFoundException", KeyRefused)):
             troubled_moto.trouble = lambda _call, _ask, code=code: kms_error(code)  # type: ignore[misc]  # bound now
             with pytest.raises(kind, match="alias/manifests"):
                 await signer.sign(b"message")
 
-        troubled_moto.trouble = hang
+    troubled_moto.trouble = hang
+    async with kms_client(troubled_moto.url, replace(ONCE, silence_seconds=0.5)) as client:
+        signer = KmsSigner(client, "alias/manifests", PUBLIC)
         with pytest.raises(KeyUnavailable, match="cannot be reached"):
             await signer.sign(b"message")
 
@@ -62,7 +64,7 @@ async def test_refusals_are_those_of_every_key(troubled_moto: Troubled) -> None:
 async def test_a_recording_waits_for_its_signature_and_an_outsider_verifies_it(
     rig: Rig, troubled_moto: Troubled, tmp_path: Path
 ) -> None:
-    async with kms_client(troubled_moto.url, BRIEF) as client:
+    async with kms_client(troubled_moto.url, TWICE) as client:
         signer = KmsSigner(client, "alias/manifests", PUBLIC)
         recorder = Recorder(rig.spool, rig.store, rig.keys, signer, observer=rig.ears)
         await recorder.start()

@@ -16,7 +16,7 @@ import pytest
 from recorder.errors import ObjectConflict, ObjectMissing, StoreUnavailable, UnfitStore
 from recorder.object_stores.s3 import AT_ONCE, Bucket, S3Store
 from recorder.ports import Receipt
-from tests.aws.making import BRIEF, ONCE, new_bucket, new_store, s3_client
+from tests.aws.making import BRIEF, ONCE, TWICE, new_bucket, new_store, s3_client
 from tests.aws.servers import ENVIRONMENT, Rclone
 from tests.aws.trouble import Answer, Call, Hang, Reset, Troubled, none, s3_error
 
@@ -221,7 +221,7 @@ async def test_bytes_are_on_disk_as_they_were_sent_and_signatures_are_checked(
         assert (rclone.folder / store.bucket.name / "a" / "b.seg").read_bytes() == DATA
         bucket = store.bucket
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", ENVIRONMENT["AWS_SECRET_ACCESS_KEY"][::-1])
-    async with s3_client(rclone.address, BRIEF) as client:
+    async with s3_client(rclone.address, TWICE) as client:
         with pytest.raises(StoreUnavailable, match="SignatureDoesNotMatch"):
             await S3Store(client, bucket).get("a/b.seg")
 
@@ -303,12 +303,14 @@ async def test_silence_ends_with_the_budget(
     troubled_moto: Troubled, failure: type[Exception], silence: float, total: float
 ) -> None:
     patience = replace(BRIEF, silence_seconds=silence, total_seconds=total)
-    async with new_store(troubled_moto.url, patience) as store:
+    async with new_store(troubled_moto.url) as store, s3_client(troubled_moto.url, patience) as hurried:
         await store.examine()
+        hasty = S3Store(hurried, store.bucket)
+        hasty._checks_checksums = False  # as was found out just now, without hurry
         troubled_moto.trouble = on_puts("b.seg", raising(failure))
         began = time.monotonic()
         with pytest.raises(StoreUnavailable, match="cannot be reached"):
-            await put(store)
+            await put(hasty)
         assert time.monotonic() - began < 10
         troubled_moto.trouble = none
         assert (await put(store)).created
@@ -324,7 +326,7 @@ async def test_an_answer_that_was_lost_is_no_conflict(troubled_moto: Troubled) -
             raise Reset
         return answer
 
-    async with new_store(troubled_moto.url, BRIEF) as store:
+    async with new_store(troubled_moto.url, TWICE) as store:
         await store.examine()
         troubled_moto.trouble = on_puts("b.seg", lost)
         # botocore tries again by itself and finds its own object there.
