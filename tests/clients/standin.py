@@ -34,6 +34,7 @@ from jitgate.v1 import (
 from tests.clients import certificates
 from tests.clients.refusal import Refusal
 from tests.clients.world import World
+from tests.ports import KeptPorts
 
 CONTRACT = (
     access_pb2,
@@ -67,6 +68,7 @@ class StandIn:
     sign_in_address: str = ""
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
     _servers: list[grpc.aio.Server] = field(default_factory=list)
+    _kept: KeptPorts | None = None
 
     def stop(self, grace: float | None = None) -> None:
         """Stops serving, as a gateway that is asked to (`grace` seconds) or killed (None)."""
@@ -75,12 +77,21 @@ class StandIn:
             await asyncio.gather(*(server.stop(grace) for server in self._servers))
 
         asyncio.run_coroutine_threadsafe(stop(), self._loop).result(10)
+        if self._kept is None:
+            self._kept = KeptPorts([self.address.replace("localhost", "127.0.0.1")])
+
+    def let_go(self) -> None:
+        """Its address is anybody's, who is not to be in the way of `start_again`."""
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
 
     def start_again(self) -> None:
         """Serves again after `stop`, at the same address and with the same world: sessions were kept."""
         self._servers.clear()
         port = int(self.address.rpartition(":")[2])
         asyncio.run_coroutine_threadsafe(self._start(port), self._loop).result(10)
+        self.let_go()
 
     def run(self, change: Callable[[], Any]) -> Any:
         """Does something to the world, in its own thread, and wakes those who watch."""
@@ -128,6 +139,7 @@ def standin(world: World | None = None, port: int = 0) -> Iterator[StandIn]:
         yield server
     finally:
         server.stop()
+        server.let_go()
         asyncio.run_coroutine_threadsafe(_settle(server.world), server._loop).result(10)
         server._loop.call_soon_threadsafe(server._loop.stop)
         thread.join(10)

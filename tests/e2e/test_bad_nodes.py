@@ -42,7 +42,7 @@ class Listener:
                 threading.Thread(target=self._one, args=(connection,), daemon=True).start()
 
     def _one(self, connection: socket.socket) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):  # the latter from select, of what was closed just now
             self._handle(connection)
 
     def close(self) -> None:
@@ -100,8 +100,7 @@ def test_nodes_that_cannot_be_reached(on: Stage) -> None:
     ]  # fmt: skip
     with contextlib.ExitStack() as undo:
         ports = {handle.__name__: undo.enter_context(listening(handle)) for handle in handlers}
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            ports["is_closed"] = taken.getsockname()[1]
+        ports["is_closed"] = undo.enter_context(_closed())
         lives = {}
         for number, (name, port) in enumerate(ports.items()):
             on.add_node(name, f"mi-1000000000000000{number}", tags=DEV, ssh={"port": port})
@@ -126,10 +125,9 @@ def test_nodes_that_cannot_be_reached(on: Stage) -> None:
 
 
 def test_what_the_command_line_says_of_a_node_that_is_away(on: Stage) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    on.add_node("away-1", "mi-20000000000000001", tags=DEV, ssh={"port": port})
-    done = on.alice.person.run("exec", "away-1", "--reason", "look", "--", "id")
+    with _closed() as port:
+        on.add_node("away-1", "mi-20000000000000001", tags=DEV, ssh={"port": port})
+        done = on.alice.person.run("exec", "away-1", "--reason", "look", "--", "id")
     assert done.returncode == 255
     said = done.stderr.decode()
     assert f"127.0.0.1:{port} cannot be reached: nothing listens there" in said
@@ -207,6 +205,14 @@ def test_a_node_that_is_gone_reads_at_the_command_line(on: Stage) -> None:
         said = process.communicate(timeout=20)[1].decode()
     assert process.returncode == 255
     assert "connection to the node was lost" in said
+
+
+@contextlib.contextmanager
+def _closed() -> Iterator[int]:
+    """A port at which nobody listens, and nobody begins to."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
 
 
 def _token(on: Stage, node: str) -> str:

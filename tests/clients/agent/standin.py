@@ -44,6 +44,7 @@ from jitgate.v1.session_pb2 import (
     SessionEof,
     SessionWindow,
 )
+from tests.ports import KeptPorts
 from tests.sshd import current_login
 
 SECONDS = 20.0
@@ -176,6 +177,8 @@ class StandIn(agent_pb2_grpc.AgentServiceServicer):
     answer_seconds: int = 0
     is_mute: bool = False
     """Whether it answers no heartbeat."""
+    kept: KeptPorts | None = None
+    """While it is stopped."""
 
     async def start(self) -> None:
         key, chain = (self.folder / "gateway.key").read_bytes(), (self.folder / "gateway.pem").read_bytes()
@@ -184,10 +187,18 @@ class StandIn(agent_pb2_grpc.AgentServiceServicer):
         port = self.server.add_secure_port(self.address, grpc.ssl_server_credentials([(key, chain)]))
         self.address = f"127.0.0.1:{port}"
         await self.server.start()
+        self.let_go()
 
     async def stop(self) -> None:
         assert self.server is not None
         await self.server.stop(0)
+        self.kept = self.kept or KeptPorts([self.address])
+
+    def let_go(self) -> None:
+        """Its address is anybody's, who is not to be in its way when it starts again."""
+        if self.kept is not None:
+            self.kept.close()
+            self.kept = None
 
     async def away_and_back(self) -> list[str]:
         """It dies and comes back; which sessions the agent then names."""

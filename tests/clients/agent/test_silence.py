@@ -18,6 +18,7 @@ async def gateway(tmp_path: Path) -> AsyncIterator[StandIn]:
     await standing.start()
     yield standing
     await standing.stop()
+    standing.let_go()
 
 
 @pytest.mark.usefixtures("agent")
