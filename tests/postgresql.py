@@ -93,12 +93,16 @@ class PostgresqlServer:
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Not one of its processes runs, but its sockets stay open."""
-        stopped = [self.pid, *_children(self.pid)]
+        postmaster = self.pid
+        stopped = [postmaster]
         try:
+            signal_all(stopped, signal.SIGSTOP)
+            wait_for(lambda: _state(postmaster) == "T", what="the postmaster's stop")
+            stopped += _children(postmaster)  # which makes no more now
             signal_all(stopped, signal.SIGSTOP)
             yield
         finally:
-            signal_all([*_children(self.pid), *stopped], signal.SIGCONT)
+            signal_all(reversed(stopped), signal.SIGCONT)
 
     def remove(self) -> None:
         self.stop()
@@ -194,6 +198,10 @@ def _unprivileged() -> pwd.struct_passwd | None:
         with suppress(KeyError):
             return pwd.getpwnam(name)
     raise AssertionError("no unprivileged user to run PostgreSQL as")
+
+
+def _state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def _children(pid: int) -> list[int]:
