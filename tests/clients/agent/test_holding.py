@@ -60,12 +60,16 @@ async def test_without_a_grace_a_session_ends_with_its_call(gateway: StandIn, ag
 
 @pytest.mark.rule("R25")
 async def test_a_grace_that_is_over_kills_though_no_gateway_is_there(gateway: StandIn, agent: Agent) -> None:
-    serving = await gateway.order("echo $$; exec sleep 300", grace=1)
+    ahead = 0.0
+    real = sessions_of.since_boot
+    agent._sessions._clock = lambda: real() + ahead
+    serving = await gateway.order("echo $$; exec sleep 300", grace=60)
     await serving.start()
     (process,) = await pids_of(serving, 1)
     await gateway.stop()
     await eventually(held(agent))
     assert is_alive(process)
+    ahead = 60.0
     await eventually(lambda: not is_alive(process))
     await eventually(has_none(agent))
     await gateway.start()
