@@ -24,7 +24,7 @@ START_SECONDS = 30.0
 T = TypeVar("T")
 
 
-def wait_for(condition: Callable[[], T | None], seconds: float = 10.0, what: str = "condition") -> T:
+def wait_for(condition: Callable[[], T | None], seconds: float = 30.0, what: str = "condition") -> T:
     """Polls until the condition answers something true; fails the test at the deadline."""
     deadline = time.monotonic() + seconds
     while True:
@@ -146,7 +146,9 @@ class GatewayProcess:
             self.process.send_signal(number)
             try:
                 self.process.wait(30)
-                self._kept = KeptPorts((self.address, self.sign_in_address, self.agent_address))
+                # Of port 0 it keeps one that nobody asks for.
+                web = self.environment.get("JITGATE_HTTP_LISTEN", "127.0.0.1:0")
+                self._kept = KeptPorts((self.address, self.sign_in_address, self.agent_address, web))
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()

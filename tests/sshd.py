@@ -20,7 +20,7 @@ from pathlib import Path
 from tests.processes import signal_all
 
 _ATTEMPTS = 5
-_START_SECONDS = 10.0
+_START_SECONDS = 30.0
 _CONFIGURATION = """\
 {extra}
 ListenAddress 127.0.0.1

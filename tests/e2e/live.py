@@ -96,16 +96,16 @@ class Live:
         self._outgoing.put(None)
 
     def until_open(self) -> Self:
-        wait_for(lambda: self.opened or self.refusal, 15, "the session's opening")
+        wait_for(lambda: self.opened or self.refusal, 30, "the session's opening")
         assert self.opened, self.refusal
         return self
 
-    def until_output(self, wanted: bytes, seconds: float = 15) -> Self:
+    def until_output(self, wanted: bytes, seconds: float = 30) -> Self:
         wait_for(lambda: wanted in self.output or self.refusal, seconds, f"the output {wanted!r}")
         assert wanted in self.output, (self.refusal, bytes(self.output[-2000:]))
         return self
 
-    def until_over(self, seconds: float = 20) -> tuple[str, str]:
+    def until_over(self, seconds: float = 30) -> tuple[str, str]:
         """Code and reason of the end."""
         return wait_for(lambda: self.refusal, seconds, "the session's end")
 

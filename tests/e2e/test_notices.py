@@ -93,7 +93,7 @@ def test_what_waits_is_listed_with_its_reason_and_discarded(on: Stage) -> None:
     assert "notifications/console" in findings
     assert "1 discarded" in root.jit("notices", "discard", item["id"], "--yes")
     assert not waiting()
-    assert "To watcher the operators: alice asks" in on.gateway.out.read_text()
+    wait_for(lambda: "To watcher the operators: alice asks" in on.gateway.out.read_text(), what="what is printed")
     assert "0 tried again" in root.jit("notices", "retry")
 
 

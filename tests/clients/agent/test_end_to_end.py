@@ -41,7 +41,7 @@ def both(live: Live) -> list[int]:
     return processes
 
 
-def gone(processes: list[int], seconds: float = 5.0) -> None:
+def gone(processes: list[int], seconds: float = 20.0) -> None:
     wait_for(lambda: not any(is_alive(process) for process in processes), seconds, "the processes' end")
 
 
