@@ -42,7 +42,9 @@ complete --do-complete '{words}'
 
 Words = Callable[[str], list[str]]
 # A machine that is busy may need the two seconds that a person is kept waiting at most.
-PATIENT = "import clients.cli.completing as c; c.SECONDS = 60.0; from clients.cli.__main__ import main; exit(main())"
+PATIENT = (
+    "import clients.cli.completing as c; c.SECONDS = 60.0; from clients.cli.__main__ import main; exit(main())"
+)
 
 
 @pytest.fixture
