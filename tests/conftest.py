@@ -10,7 +10,7 @@ from typing import Any
 
 # Its plugin would import it after the last test, and rewrite it while the garbage of tests is collected, at which
 # CPython 3.11 can fail (gh-106905).
-import hypothesis  # noqa: F401
+import hypothesis
 import pytest
 from sqlalchemy import Engine
 
@@ -18,6 +18,12 @@ from gateway.store.database import Database
 from gateway.store.migrate import migrate
 from tests.aws.servers import ENVIRONMENT, Rclone, running_moto, running_rclone
 from tests.postgresql import PostgresqlServer, binaries, running_postgresql
+
+# How long an example takes, or takes to be made up, tells how busy the machine is; one of 200 ms would fail.
+hypothesis.settings.register_profile(
+    "jitgate", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("jitgate")
 
 # A run in a shell's background is deaf to some signals, and so would be all that the tests start and send them to.
 for _number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
