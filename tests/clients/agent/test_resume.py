@@ -308,7 +308,7 @@ async def test_an_end_of_input_that_is_told_again_ends_nothing_more(gateway: Sta
     serving = await gateway.order("cat; echo one; cat; echo two", terminal=terminal)
     await serving.start()
     await serving.eof()
-    await serving.until(lambda: b"one" in serving.output)
+    await serving.until(lambda: b"one\r\n" in serving.output)  # a terminal gives the two to readers one by one
     again = await gateway.resumed()
     await again.resume(0)
     await again.eof()
