@@ -58,7 +58,11 @@ class AgentProcess:
         """Starts it and waits until it is attached."""
         seen = len(self.events())
         self.launch()
-        wait_for(lambda: self.said("attached", seen), 30, "the agent's attachment")
+        try:
+            wait_for(lambda: self.said("attached", seen), 60, "the agent's attachment")
+        except BaseException:
+            self.kill()
+            raise
 
     def launch(self) -> None:
         """Starts it, whatever becomes of it."""

@@ -94,7 +94,12 @@ class GatewayProcess:
             self.process = subprocess.Popen(
                 self.command, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=log
             )
-        ready = wait_for(lambda: self._ready(seen), self.start_seconds, "the gateway's start")
+        try:
+            ready = wait_for(lambda: self._ready(seen), self.start_seconds, "the gateway's start")
+        except BaseException:
+            self.process.kill()
+            self.process.wait()
+            raise
         self.address, self.sign_in_address = ready["address"], ready["sign_in_address"]
         self.agent_address = ready["agent_address"]
         if self._kept is not None:

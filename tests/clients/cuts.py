@@ -57,9 +57,11 @@ class BadNetwork:
         await asyncio.sleep(0)  # one turn for the callbacks of closed transports
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)  # at once: whoever stops meanwhile puts it away
         try:
             there = await asyncio.open_connection("127.0.0.1", self._port)
         except OSError:
+            self._writers.discard(writer)
             writer.transport.abort()
             return
         budget = [self._whole + int(self._random.expovariate(1 / self._mean)) if self._mean else 1 << 60]

@@ -142,7 +142,7 @@ def _outcome(channel: grpc.Channel, method: MethodDescriptor, fields: dict[str, 
     )
     call = getattr(channel, kind)(path, lambda message: message.SerializeToString(), bytes)
     try:
-        answer = call(iter([request]) if method.client_streaming else request, timeout=10)
+        answer = call(iter([request]) if method.client_streaming else request, timeout=60)
         return ("OK", ""), b"".join(answer) if method.server_streaming else answer
     except grpc.RpcError as error:
         return code_and_reason(error), b""

@@ -100,7 +100,7 @@ class Browser:
 
     def __init__(self, issuer: str) -> None:
         self._issuer = issuer
-        self._client = httpx.Client(trust_env=False, timeout=10)
+        self._client = httpx.Client(trust_env=False, timeout=60)
 
     def close(self) -> None:
         self._client.close()

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import subprocess
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ class Fleet:
 
     on: Stage
     folder: Path
+    agents: list[AgentProcess] = field(default_factory=list)
 
     @property
     def gateway(self) -> GatewayProcess:
@@ -46,7 +47,13 @@ class Fleet:
         agent = AgentProcess(self.folder / name)
         done = self.register(agent, self.invite(name, **changes))
         assert done.returncode == 0, done.stderr
+        self.agents.append(agent)
         return agent
+
+    def close(self) -> None:
+        """Ends what a test that failed has left behind."""
+        for agent in self.agents:
+            agent.kill()
 
     def node(self, agent: AgentProcess) -> dict[str, Any]:
         found: dict[str, Any] = self.on.administrator.call("NodeService/GetNode", node=agent.node_id)["node"]
@@ -69,8 +76,8 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     process = GatewayProcess(folder / "gateway")
     process.start()
     try:
-        with stage(process, folder) as on:
-            yield Fleet(on, folder)
+        with stage(process, folder) as on, contextlib.closing(Fleet(on, folder)) as made:
+            yield made
     finally:
         process.stop()
 
