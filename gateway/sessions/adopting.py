@@ -86,6 +86,7 @@ class Adoption:
         self._expected: dict[str, _Expected] = {}
         self._since = steady()
         self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._is_stopping = False
 
     async def expect(self) -> frozenset[str]:
         """Which sessions may come back; call it before the recorder starts, and have that hold them."""
@@ -110,7 +111,7 @@ class Adoption:
     async def held(self, node_id: str, session_ids: Sequence[str]) -> None:
         """See nodes.ports.Holders."""
         strange = []
-        for session_id in session_ids:
+        for session_id in () if self._is_stopping else session_ids:
             expected = self._expected.get(session_id)
             if expected is not None and expected.session.node_id == node_id:
                 expected.is_named = True
@@ -122,17 +123,22 @@ class Adoption:
                 session = await sessions.get(connection, session_id)
                 node = await nodes.get(connection, node_id)
             is_ours = session is not None and session.node_id == node_id
+            if self._is_stopping:
+                return  # what this process has let go of is the next one's
             if is_ours and session is not None and session.ended_at is None and self._is_elsewhere(session):
                 continue  # another gateway's, which may be there again before the grace is over
             if node is not None and (connector := self._connectors.get(node.connector)) is not None:
                 connector.end(node_id, session_id)
 
     async def stop(self) -> None:
-        """What is not back yet is left to the next start."""
-        for expected in self._expected.values():
+        """What is not back yet is left to the next start, and so is what nodes name from now on."""
+        self._is_stopping = True
+        for expected in tuple(self._expected.values()):
             if expected.adopting is not None:
                 expected.adopting.cancel()
                 await asyncio.wait((expected.adopting,))
+            if self._expected.pop(expected.session.id, None) is None:
+                continue  # it ended meanwhile
             if expected.live is None and expected.recording is not None:
                 expected.recording.suspend()
             if (live := expected.live) is not None:
@@ -140,7 +146,6 @@ class Adoption:
                 live.relay.leave()
                 live.recording.suspend()
             self._keeping.settle(expected.session.id)
-        self._expected.clear()
 
     def _is_elsewhere(self, session: Session) -> bool:
         return session.replica != self._watch.replica
@@ -205,6 +210,8 @@ class Adoption:
                     message = f"This session ended: its recording cannot go on: {failure}"
                     self._end(expected, Ending(End.RECORDING_FAILED, message))
                 return
+            if session.id not in self._expected:
+                return  # it ended meanwhile, and its recording with it
             expected.live = self._live_sessions.go_on(session, wanted, standing.window_end, recording)
             # From here on the watch ends it; what changed before is found at its next look.
             self._watch.enter(expected.live)
@@ -227,7 +234,8 @@ class Adoption:
             return
         relay.adopt(upstream, self._since)
         await _caught_up(relay, upstream.newest)
-        del self._expected[session.id]
+        if self._expected.pop(session.id, None) is None:
+            return  # as above, and the node was let go of
         self._keeping.hold(expected.live, relay)
         self._keeping.settle(session.id)
         relay.wake()
@@ -260,7 +268,10 @@ class Adoption:
             expected.live.relay.wake()
         else:
             self._last_entries.later(self._last_entries.write(session, ending))
-            self._last_entries.later(self._recorder.give_up(session.id))
+            if expected.recording is None:
+                self._last_entries.later(self._recorder.give_up(session.id))
+            else:  # it goes on already: nobody holds it any more, so nobody else would end it
+                self._last_entries.later(self._last_entries.close(expected.recording, ending.end.value))
         self._keeping.settle(session.id)
         for connector in self._connectors.values():
             connector.end(session.node_id, session.id)

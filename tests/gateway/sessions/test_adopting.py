@@ -6,13 +6,14 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.errors import Kind
 from gateway.nodes.ports import Exited
 from gateway.sessions import adopting, keeping
 from gateway.sessions.flow import INPUT_WINDOW
 from gateway.sessions.model import End, RecordingStatus
-from gateway.store import sessions, tables
+from gateway.store import recording_heads, sessions, tables
 from gateway.store.preferences import RecordingMode
 from recorder.errors import RecordingFailed
 from tests.gateway.access.world import WEB, World
@@ -224,6 +225,58 @@ async def test_a_session_that_no_node_brings_back(gateways: Gateways) -> None:
     done = await rig.recorded(session_id)
     assert (done.output_bytes, done.status) == (3, RecordingStatus.COMPLETE)
     assert rig.lifecycle.keeping.unattended == 0
+
+
+@pytest.mark.rule("R25")
+@pytest.mark.parametrize("where", ["its recording goes on", "its node is asked"])
+async def test_a_session_that_ends_while_it_is_adopted(
+    gateways: Gateways, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    _, session_id = await begun(gateways.rig)
+    process = gateways.rig.process()
+    rig = await gateways.next()
+    owner, step = (recording_heads, "put") if where == "its recording goes on" else (rig.kept, "adopt")
+    takes, reached, go_on = getattr(owner, step), asyncio.Event(), asyncio.Event()
+
+    async def slowly(*given: object, **more: object) -> object:
+        reached.set()
+        await go_on.wait()
+        return await takes(*given, **more)
+
+    monkeypatch.setattr(owner, step, slowly)
+    with capture_logs() as logs:
+        await gateways.named(session_id)
+        await reached.wait()
+        adopting = rig.adoption._expected[session_id].adopting
+        assert adopting is not None
+        rig.world.clock.advance(seconds=GRACE)
+        await until(lambda: not rig.lifecycle.keeping._expected)
+        go_on.set()
+        await adopting
+        assert (await rig.ended(session_id)).end in {End.NODE_GONE, End.CLIENT_GONE}  # both are missing too long
+        assert (await rig.recorded(session_id)).output_bytes == 3
+        await until(lambda: process.is_killed and not rig.watch.live and not rig.recorder._live)
+    assert [each for each in logs if each["log_level"] == "error"] == []
+
+
+@pytest.mark.parametrize("was_back", [True, False])
+async def test_a_node_that_connects_while_its_gateway_stops_keeps_its_sessions(
+    gateways: Gateways, was_back: bool
+) -> None:
+    _, session_id = await begun(gateways.rig)
+    rig = gateways.rig if was_back else await gateways.next()
+    await rig.adoption.stop()
+    await rig.lifecycle.stop(5)
+    await gateways.named(session_id)
+    assert not rig.process().is_killed
+    await gateways.next(killed=False)
+    await gateways.named(session_id)
+    back = await gateways.rig.back(session_id, 3)
+    await back.opened()
+    gateways.rig.process().say(b"d")
+    await until(lambda: back.client.output() == b"d")
+    back.client.say(hangup())
+    await back.over()
 
 
 async def test_a_gateway_that_dies_before_the_session_began(gateways: Gateways) -> None:
