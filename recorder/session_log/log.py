@@ -172,6 +172,7 @@ class SessionLog:
         self._room.used += size
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._deliver())
+            self._task.add_done_callback(self._cut_short)
 
     async def _deliver(self) -> None:
         try:
@@ -189,6 +190,12 @@ class SessionLog:
             self._let_go()
             if self._ending.is_set():
                 await self._told.ended(self._loss())
+            self._task = None
+
+    def _cut_short(self, task: asyncio.Task[None]) -> None:
+        """Abandoned before it began, or while it told how it ended: else it has said itself that it is over."""
+        if self._task is task:
+            self._let_go()
             self._task = None
 
     async def _gather(self) -> None:

@@ -362,6 +362,25 @@ class TestLog:
         assert room.used == 0
         assert ears.losses == [Loss(1, 6, 1, "the gateway was stopped")]
 
+    @pytest.mark.parametrize("when", ["before it begins", "while it tells how it went"])
+    async def test_abandoned_at_its_very_begin_or_end_it_has_drained(self, when: str) -> None:
+        telling = asyncio.Event()
+
+        class Stuck(Ears):
+            async def ended(self, loss: Loss | None) -> None:
+                telling.set()
+                await asyncio.Event().wait()
+
+        made = log(Sink(), Stuck(), room=(room := Room()))
+        made.output(b"x\n", False)
+        if when != "before it begins":
+            made.end()
+            await telling.wait()
+        made.abandon()
+        async with asyncio.timeout(30):
+            await made.drained()
+        assert room.used == 0
+
     async def test_abandoned_while_it_makes_lines_it_says_so_as_well(self) -> None:
         sink, ears, room = Sink(), Ears(), Room()
         made = log(sink, ears, room=room)
