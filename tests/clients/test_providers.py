@@ -138,7 +138,7 @@ def test_who_connects_and_says_nothing_keeps_nobody_waiting() -> None:
 
         thread = threading.Thread(target=come_back)
         thread.start()
-        assert listener.wait(5) == {"code": "c", "state": "s"}
+        assert listener.wait(15) == {"code": "c", "state": "s"}
         thread.join()
         for connection in silent:
             connection.close()

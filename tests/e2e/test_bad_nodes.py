@@ -202,7 +202,7 @@ def test_a_node_that_is_gone_reads_at_the_command_line(on: Stage) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == b"begun\n"
         proxy.close()
-        said = process.communicate(timeout=20)[1].decode()
+        said = process.communicate(timeout=60)[1].decode()
     assert process.returncode == 255
     assert "connection to the node was lost" in said
 

@@ -75,9 +75,9 @@ def test_load_balancers_hear_first_that_it_stops(tmp_path: Path) -> None:
                 said.put(-1)
 
         threading.Thread(target=listen, daemon=True).start()
-        assert said.get(timeout=10) == health_pb2.HealthCheckResponse.SERVING
+        assert said.get(timeout=60) == health_pb2.HealthCheckResponse.SERVING
         gateway.stop()
-        assert said.get(timeout=10) == health_pb2.HealthCheckResponse.NOT_SERVING
+        assert said.get(timeout=60) == health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 def test_other_users_of_the_host_read_nothing(tmp_path: Path) -> None:
