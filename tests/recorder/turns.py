@@ -1,6 +1,7 @@
 """How long one task keeps the loop from the others."""
 
 import asyncio
+import gc
 import itertools
 import time
 from collections.abc import AsyncIterator
@@ -26,6 +27,7 @@ class Turns:
 
 @asynccontextmanager
 async def taking_turns() -> AsyncIterator[Turns]:
+    gc.disable()  # what earlier tests left can take longer than all that happens here
     turns = Turns()
     taking = asyncio.create_task(turns.take())
     try:
@@ -33,3 +35,4 @@ async def taking_turns() -> AsyncIterator[Turns]:
     finally:
         taking.cancel()
         turns.at.append(time.thread_time())
+        gc.enable()

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from structlog.testing import capture_logs
 
 from notifiers.email import EmailNotifier, EmailSettings
+from notifiers.email import notifier as notifier_module
 from notifiers.email.settings import is_address
 from notifiers.errors import NotDelivered, TryAgain, Undeliverable, Unusable
 from notifiers.model import NoticeKind, Relation
@@ -268,9 +269,12 @@ async def test_what_servers_say_no_with(answers: dict[str, str | None], outcome:
 
 
 @pytest.mark.parametrize("goodbye", ["", None])
-async def test_a_server_that_drops_or_falls_silent_after_it_has_taken_the_mail_has_it(goodbye: str | None) -> None:
+async def test_a_server_that_drops_or_falls_silent_after_it_has_taken_the_mail_has_it(
+    goodbye: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notifier_module, "_PARTING_SECONDS", 0.2)
     async with liar(QUIT=goodbye) as server:
-        notifier = EmailNotifier(settings(port=server.port, security="none", timeout_seconds=1))
+        notifier = EmailNotifier(settings(port=server.port, security="none"))
         receipt = await notifier.deliver(delivery())
         assert receipt.reference is not None
         assert receipt.reference["message_id"].encode() in server.data[0]
