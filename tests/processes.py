@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from tests.ports import KeptPorts
 
 BIN = Path(sys.executable).parent
-START_SECONDS = 30.0
+START_SECONDS = 60.0
 
 T = TypeVar("T")
 
@@ -137,6 +137,10 @@ class GatewayProcess:
         """As `jit login --ca-fingerprint` takes it."""
         certificate = x509.load_pem_x509_certificate(self.ca_file.read_bytes())
         return f"sha256:{certificate.fingerprint(SHA256()).hex()}"
+
+    def keeps(self, address: str) -> None:
+        """Before a start: nobody else gets that address of its environment until it serves."""
+        self._kept = KeptPorts([address])
 
     def kill(self) -> None:
         """kill -9: nothing gets a chance to tidy up."""

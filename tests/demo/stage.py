@@ -85,6 +85,7 @@ class Stage:
         own = {name: os.environ[name] for name in _OWN if name in os.environ}
         # Messages lead to the page of their request.
         pages = {"JITGATE_HTTP_LISTEN": f"127.0.0.1:{free_port()}"}
+        self.gateway.keeps(pages["JITGATE_HTTP_LISTEN"])
         self.gateway.environment |= pages | json.loads(settings.read_text()) | own
 
     def arrived(self) -> dict[str, list[Any]]:
