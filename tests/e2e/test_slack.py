@@ -104,10 +104,10 @@ async def test_a_message_leads_to_a_decision(tmp_path: Path, is_socket: bool) ->
         await at.link("UBOB")
         request = await asyncio.to_thread(at.on.alice.request, "db-1", "a *bold* <!channel>")
         asked = await at.shown("D-UBOB", lambda message: "a *bold* <!channel>" in message.read())
-        await at.shown(CHANNEL, lambda message: "Approve" in message.buttons())
+        shown = await at.shown(CHANNEL, lambda message: "Approve" in message.buttons())
 
         # Somebody whom nobody knows clicks in the channel, and reads why that does nothing.
-        refused = await at.dialog(at.workspace.top()[0], "Approve", "UMALLORY")
+        refused = await at.dialog(shown, "Approve", "UMALLORY")
         assert "jit link slack" in json.dumps(refused)
         assert await asyncio.to_thread(at.on.alice.status, request["id"]) == "PENDING"
 

@@ -109,8 +109,10 @@ async def agent(gateway: StandIn, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     monkeypatch.setattr(running_agent, "_SHORTEST_WAIT", 0.01)
     made = Agent(registered(gateway.folder, gateway), "0", 8)
     task = asyncio.create_task(made.run())
-    await gateway.attached()
-    yield made
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+    try:
+        await gateway.attached()
+        yield made
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
