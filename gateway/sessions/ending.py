@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from datetime import datetime
 from typing import Final
+from weakref import WeakValueDictionary
 
 import structlog
 from tenacity import AsyncRetrying, RetryCallState, wait_exponential
@@ -29,13 +30,16 @@ class LastEntries:
         self._clock = clock
         self._changes = changes
         self._tasks: set[asyncio.Task[None]] = set()
+        # While somebody writes or waits: what a session came to is told in the order in which it happened.
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def write(self, session: Session, ending: Ending) -> None:
         """Tries until the database takes it."""
         at = self._clock()
-        async for attempt in _again_and_again():
-            with attempt:
-                await self._write(session, ending, at)
+        async with self._turn(session.id):
+            async for attempt in _again_and_again():
+                with attempt:
+                    await self._write(session, ending, at)
 
     async def write_lost(self, replica: str) -> int:
         """Ends what a replica held when it died, but for what nodes keep; how many sessions those were."""
@@ -46,17 +50,13 @@ class LastEntries:
             await self._write(session, _DIED, self._clock())
         return len(lost)
 
-    async def write_unrecorded(self, session: Session, reason: str) -> None:
-        """A `best_effort` session goes on without its recording."""
-        async with self._database.transaction() as tx:
-            await events.append(tx.connection, story.unrecorded(session, reason, self._clock()))
-
     async def tell(self, event: events.Event) -> None:
-        """Something happened that changes nothing else. Tries until the database takes it."""
-        async for attempt in _again_and_again():
-            with attempt:
-                async with self._database.transaction() as tx:
-                    await events.append(tx.connection, event)
+        """Something happened to a session that changes nothing else. Tries until the database takes it."""
+        async with self._turn(event.subject):
+            async for attempt in _again_and_again():
+                with attempt:
+                    async with self._database.transaction() as tx:
+                        await events.append(tx.connection, event)
 
     async def close(self, recording: Recording, reason: str) -> None:
         """Waits for the object store as long as that takes."""
@@ -78,6 +78,12 @@ class LastEntries:
             await asyncio.wait(self._tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         for task in self._tasks:
             task.cancel()
+
+    def _turn(self, session_id: str) -> asyncio.Lock:
+        turn = self._turns.get(session_id)
+        if turn is None:
+            turn = self._turns[session_id] = asyncio.Lock()
+        return turn
 
     async def _write(self, session: Session, ending: Ending, at: datetime) -> None:
         async with self._database.transaction() as tx:

@@ -8,6 +8,7 @@ from typing import Any
 
 from gateway.nodes.ports import ResumableUpstream
 from gateway.session_logs.service import SessionLogs
+from gateway.sessions import story
 from gateway.sessions.ending import LastEntries
 from gateway.sessions.flow import Budget, Recorded
 from gateway.sessions.limits import Limits
@@ -109,7 +110,8 @@ class LiveSessions:
 
     def _options(self, session: Session, wanted: Preferences, log: SessionLog | None) -> dict[str, Any]:
         def unrecorded(reason: str) -> None:
-            self._last_entries.later(self._last_entries.write_unrecorded(session, reason))
+            event = story.unrecorded(session, reason, self._clock())
+            self._last_entries.later(self._last_entries.tell(event))
 
         return {
             "budget": self._budget,

@@ -11,7 +11,8 @@ from gateway.access.tokens import new_token
 from gateway.errors import Kind, Refused
 from gateway.nodes.errors import NodeUnreachable, UpstreamFailed
 from gateway.nodes.ports import Exited, UpstreamKind
-from gateway.sessions.model import End, RecordingStatus
+from gateway.sessions import story
+from gateway.sessions.model import End, Ending, RecordingStatus
 from gateway.store import tables
 from gateway.store.preferences import RecordingMode
 from recorder.model import Kind as EventKind
@@ -408,6 +409,31 @@ async def test_an_end_that_cannot_be_written_is_written_later(rig: Rig, monkeypa
     await stay.over()
     assert (await rig.ended(session_id)).end is End.EXITED
     assert next(failures, None) is None
+
+
+async def test_what_happened_to_a_session_is_told_in_order(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the first of it could not be written at once."""
+    session = await rig.session(await (await rig.stay()).opened())
+    transaction = rig.world.database.transaction
+    failures = iter([OSError("disk I/O error")])
+
+    def failing() -> object:
+        for failure in failures:
+            raise failure
+        return transaction()
+
+    entries = rig.last_entries
+    with monkeypatch.context() as patched:
+        patched.setattr(rig.world.database, "transaction", failing)
+        entries.later(entries.tell(story.detached(session, rig.world.clock())))
+        entries.later(entries.write(session, Ending(End.CLIENT_GONE, "The client did not come back.")))
+        await rig.ended(session.id)
+    told = await rig.world.events(session.id)
+    assert [each for each in told if each.startswith("session.")] == [
+        "session.started",
+        "session.detached",
+        "session.ended",
+    ]
 
 
 async def test_a_bug_in_a_connector_is_an_end_too(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
