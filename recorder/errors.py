@@ -55,6 +55,10 @@ class StoreUnavailable(RecorderError):
     """The object store cannot be reached or has no room now; the same call may work later."""
 
 
+class StoreUnreachable(StoreUnavailable):
+    """The object store did not answer; to ask it again may take as long."""
+
+
 class UnfitStore(StoreUnavailable):
     """The store works, but it would replace recordings without a word: nothing is written to it."""
 

@@ -23,7 +23,7 @@ from gateway.store import deletions, events, recordings
 from gateway.store.changes import Changes
 from gateway.store.database import Database
 from jitgate.v1 import annotations_pb2 as declared
-from recorder.errors import DamagedRecording, RecorderError, StoreUnavailable
+from recorder.errors import DamagedRecording, RecorderError, StoreUnreachable
 from recorder.manifest import parse_manifest
 from recorder.model import manifest_name, segment_name
 from recorder.ports import ObjectStore
@@ -120,21 +120,21 @@ class Deletions:
     async def sweep(self) -> int:
         """Deletes what is due; how many recordings are gone.
 
-        An account whose store fails is left for the next sweep, so that one bucket that nobody can reach holds the
-        others up once and not for each of its recordings.
+        An account whose store does not answer is left for the next sweep: it holds the others up once and not for
+        each of its recordings. One that refuses something, as what Object Lock retains, does so at once.
         """
         total = 0
-        failing = set[str]()
+        unreachable = set[str]()
         while True:
             async with self._database.read() as connection:
-                due = await deletions.due(connection, self._clock(), _BATCH, spared=failing)
+                due = await deletions.due(connection, self._clock(), _BATCH, spared=unreachable)
             for session_id, account in due:
-                if account in failing:
+                if account in unreachable:
                     continue
                 try:
                     total += await self._try(session_id)
-                except StoreUnavailable:
-                    failing.add(account)
+                except StoreUnreachable:
+                    unreachable.add(account)
             if len(due) < _BATCH:
                 return total
 
@@ -152,12 +152,12 @@ class Deletions:
         return True
 
     async def _try(self, session_id: str) -> bool:
-        """Whether the recording is gone. What failed is told and tried again later. Raises StoreUnavailable."""
+        """Whether the recording is gone. What failed is told and tried again later. Raises StoreUnreachable."""
         try:
             await self._remove_objects(session_id)
         except (RecorderError, OSError) as failure:
             await self._failed(session_id, str(failure))
-            if isinstance(failure, StoreUnavailable):
+            if isinstance(failure, StoreUnreachable):
                 raise
             return False
         now = self._clock()

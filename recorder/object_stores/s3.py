@@ -19,7 +19,14 @@ from typing import Any, Final
 from weakref import WeakValueDictionary
 
 from recorder.aws import Client, NoAnswer, Patience, SaidNo
-from recorder.errors import ChecksumMismatch, ObjectConflict, ObjectMissing, StoreUnavailable, UnfitStore
+from recorder.errors import (
+    ChecksumMismatch,
+    ObjectConflict,
+    ObjectMissing,
+    StoreUnavailable,
+    StoreUnreachable,
+    UnfitStore,
+)
 from recorder.object_names import check_name, check_prefix, is_name
 from recorder.ports import Clock, ObjectInfo, Receipt
 
@@ -314,7 +321,7 @@ class S3Store:
         try:
             return await self._client.call(operation, **self._where, **parameters)
         except NoAnswer as failure:
-            raise StoreUnavailable(f"{self} cannot be reached: {failure}") from None
+            raise StoreUnreachable(f"{self} cannot be reached: {failure}") from None
 
     def _failed(self, name: str, refusal: SaidNo) -> Exception:
         if refusal.code in _MISSING:

@@ -14,7 +14,7 @@ from gateway.sessions import deletion
 from gateway.sessions.deletion import Deletions
 from gateway.sessions.model import RecordingStatus, SessionRecording
 from gateway.store import deletions, recording_tables, recordings, requests
-from recorder.errors import StoreUnavailable
+from recorder.errors import StoreUnavailable, StoreUnreachable
 from recorder.ports import ObjectInfo
 from recorder.service import Recorder
 from recorder.spool import SessionFolder
@@ -252,7 +252,9 @@ async def test_what_the_store_refuses_waits_is_told_once_and_goes_on(
     assert await told(rig, session_id) == ["recording.deleting", "recording.deletion_failed", "recording.deleted"]
 
 
-async def test_a_store_that_fails_holds_other_accounts_up_once(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_store_that_does_not_answer_holds_other_accounts_up_once(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each call to a bucket that nobody can reach may take minutes."""
     root = await rig.world.caller("root")
     sessions = [await recorded(rig) for _ in range(4)]
@@ -269,7 +271,7 @@ async def test_a_store_that_fails_holds_other_accounts_up_once(rig: Rig, monkeyp
     async def unreachable(name: str) -> None:
         if elsewhere not in name:
             tries.append(name)
-            raise StoreUnavailable("no answer within 120 seconds")
+            raise StoreUnreachable("no answer within 120 seconds")
         await delete(name)
 
     monkeypatch.setattr(deletion, "_BATCH", 1)
@@ -282,6 +284,24 @@ async def test_a_store_that_fails_holds_other_accounts_up_once(rig: Rig, monkeyp
         assert len(tries) == 2
     rig.world.clock.advance(minutes=1)
     assert await rig.deletions.sweep() == 3
+
+
+async def test_what_is_retained_holds_nothing_of_its_account_up(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = await rig.world.caller("root")
+    sessions = [await recorded(rig) for _ in range(3)]
+    for session_id in sessions:
+        await rig.deletions.delete(root, session_id, WHY)
+        rig.world.clock.advance(seconds=1)
+    delete = rig.store.delete
+
+    async def locked(name: str) -> None:
+        if sessions[0] in name or sessions[1] in name:
+            raise StoreUnavailable("AccessDenied: it is retained")
+        await delete(name)
+
+    monkeypatch.setattr(rig.store, "delete", locked)
+    assert await rig.deletions.sweep() == 1
+    assert (await found(rig, sessions[2])).status is RecordingStatus.DELETED
 
 
 async def test_a_spool_that_was_left_brings_nothing_back_for_good(
